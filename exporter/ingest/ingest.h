@@ -1,0 +1,57 @@
+/* ingest.h - from the Unix socket to raw records: the hello, the rings, the table of processes.
+ *
+ * ingest knows bytes, pids and memory; it hands each checked record, with the process it came from, to trace/ and knows nothing of
+ * what becomes of it. A ring's tail moves when every record before it has been settled (receipt.c), or when the ring is more than half
+ * full and the records are at least in our memory - so that a killed exporter's successor finds what was not yet safe, and a long
+ * outage of the backend does not make the producers drop while we still have room. */
+#ifndef OTSHIM_EXPORTER_INGEST_H
+#define OTSHIM_EXPORTER_INGEST_H
+
+#include "config/config.h"
+#include "trace/model.h"
+#include <event2/event.h>
+#include <otshim/record.h>
+#include <sys/types.h>
+
+/* A traced process, as far as anybody outside ingest/ may see it. */
+struct process {
+    pid_t pid;          /* in our pid namespace (SO_PEERCRED) */
+    uint32_t peer_pid;  /* in its own */
+    uid_t uid;
+    uint64_t start_ticks; /* /proc/PID/stat field 22; 0 unknown: tells a reused pid */
+    uint64_t connected_unix_ns;
+    bool alive;
+    char *executable;   /* path, "" unknown */
+    char *cmdline;      /* argv joined by NUL; cmdline_len */
+    size_t cmdline_len;
+    struct resource *resource;
+    int64_t clock_offset_ns; /* wall clock = record's CLOCK_MONOTONIC + this */
+    uint64_t counters[32];   /* enum otshim_counter, last seen */
+    uint64_t ring_bytes, ring_used;
+    unsigned inflight;
+    char note[160]; /* the last OTSHIM_HELLO_RUNTIME_NOTE, "" if none */
+};
+
+/* What trace/ provides to ingest: called for each checked record (a private copy: rec and attrs stay valid during the call). */
+struct record_sink {
+    /* attrs: rec->attr_bytes bytes, already checked to be well-formed. receipt may be NULL. */
+    void (*span)(void *self, const struct process *process, const struct otshim_span_rec *rec, const uint8_t *attrs,
+                 struct receipt *receipt);
+    void (*log)(void *self, const struct process *process, const struct otshim_log_rec *rec, const uint8_t *attrs);
+    void *self;
+};
+
+struct ingest;
+
+/* Binds and listens on config->socket_path. NULL on failure, with one line in why (which thing, cause, remedy; a second exporter is
+ * named by pid). */
+struct ingest *ingest_start(struct event_base *base, const struct exporter_config *config, struct record_sink sink, char *why,
+                            size_t why_size);
+/* Reads everything that is in the rings now. */
+void ingest_drain(struct ingest *ingest);
+/* Stops listening, unlinks the socket, moves tails over what is settled, unmaps. */
+void ingest_stop(struct ingest *ingest);
+/* For status, /metrics and requests in progress. */
+void ingest_each_process(struct ingest *ingest, void (*visit)(void *arg, const struct process *process), void *arg);
+
+#endif

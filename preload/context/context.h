@@ -1,0 +1,69 @@
+/* context.h - for whom is this call made? The rules of design section 4, the certain ones first.
+ *
+ * A context is a value: it is copied from thread to connection to span and never freed, so that work which outlives its request
+ * still belongs to it. Everything here is async-signal-safe and touches only the calling thread's state. */
+#ifndef OTSHIM_CONTEXT_H
+#define OTSHIM_CONTEXT_H
+
+#include <otshim/record.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ctx {
+    uint8_t trace_id[16];
+    uint8_t span_id[8];      /* of the span that new spans go under; all zero: none */
+    uint8_t trace_flags;     /* W3C; bit 0 sampled */
+    uint8_t rule;            /* enum otshim_parent_rule by which this context is the thread's */
+    uint8_t has_parent;      /* the span_id field is valid */
+    uint8_t reserved;
+    uint32_t tracestate;     /* handle of context/tracestate.h; 0: none */
+};
+
+/* The request that the calling thread works for now, or false (rule 6). Asks rule 1 (runtime adapters: context/runtime.h, a table,
+ * empty for now), then the thread's own state, which rules 2 and 3 maintain:
+ *   ctx_enter     - a thread read bytes of an inbound request, or of the response of a call that belongs to one (rule 2)
+ *   ctx_leave     - it finished that request's response: leaves only if the span is the current one
+ *   ctx_clear     - it returned to its event loop, accepts, or read from a connection that is nobody's
+ *   ctx_inherit   - a new thread starts with its creator's context (rule 3); such a context ends at the thread's first wait on a
+ *                   condition variable, semaphore or futex (a pool's worker going back to its queue: see interpose/thread.c) */
+bool ctx_current(struct ctx *out);
+void ctx_enter(const struct ctx *ctx);
+void ctx_leave(const uint8_t span_id[8]);
+void ctx_clear(void);
+void ctx_inherit(const struct ctx *ctx);
+void ctx_waited(void); /* ends an inherited context only */
+
+/* TRACEPARENT and TRACESTATE of the environment, read once at start-up: the context of the main thread. */
+void ctx_init_environ(const char *traceparent, const char *tracestate);
+
+/* ---- making ids and decisions: context/ids.c, context/sampler.c ----------------------------------------------------------
+ * xorshift per thread, seeded by getrandom once per thread and again after fork. Never all zero. Async-signal-safe. */
+void ids_span(uint8_t span_id[8]);
+void ids_trace(uint8_t trace_id[16]);
+
+/* OTEL_TRACES_SAMPLER: always_on, always_off, traceidratio, parentbased_always_on (default), parentbased_always_off,
+ * parentbased_traceidratio. An unknown name or argument falls back to the default and says so in one log record. */
+struct sampler {
+    uint8_t root;       /* enum inside sampler.c: what to do without (or regardless of) a parent */
+    uint8_t parent_based;
+    uint64_t threshold; /* traceidratio: sampled if the low 56 bits of the trace id are >= threshold (OTEP 235) */
+};
+int sampler_parse(struct sampler *s, const char *name, const char *arg, const char **why);
+/* parent may be NULL. Returns the trace flags for a span in that trace (bit 0). */
+uint8_t sampler_decide(const struct sampler *s, const struct ctx *parent, const uint8_t trace_id[16]);
+
+/* ---- W3C Trace Context (https://www.w3.org/TR/trace-context/): context/traceparent.c ------------------------------------- */
+#define TRACEPARENT_LEN 55 /* 00-<32 hex>-<16 hex>-<2 hex> */
+/* False on anything that the specification calls invalid. Versions above 00 are read as 00 (section 3.2.2.2 / "versioning"). */
+bool traceparent_parse(const char *bytes, size_t len, struct ctx *out);
+void traceparent_format(const struct ctx *ctx, char out[TRACEPARENT_LEN]);
+
+/* ---- context/tracestate.c --------------------------------------------------------------------------------------------------
+ * tracestate is opaque text of up to 512 bytes that has to be passed on. It is kept in a ring of the last TRACESTATE_SLOTS texts (an
+ * mmap'ed table, made at the first one); a handle names slot and generation, and finds nothing once the slot was used again
+ * (counted). Lock-free; a torn read is detected and reads as lost. */
+uint32_t tracestate_put(const char *bytes, size_t len);
+size_t tracestate_get(uint32_t handle, char *out, size_t out_size); /* length, 0: none or lost */
+
+#endif

@@ -1,0 +1,85 @@
+/* proto.h - what a protocol parser is: a pure function over bytes, the same object for the unit test, the fuzzer and the host.
+ *
+ * A parser finds where messages start and end and reports a few facts. It does no I/O, allocates nothing, keeps bounded state, and
+ * includes nothing of conn/. It sees both directions of one connection (HTTP/1 needs the request's method to frame the response) but
+ * does not know which side we are on: PROTO_REQUEST is what the client sends.
+ *
+ * feed() is given every byte of a direction once, in order, cut anywhere, and calls the sink, in order, for what they contain.
+ * Text is passed in pieces that point into the fed bytes (or into a small carry of the state): valid during the call only. The state
+ * is plain memory without pointers: a caller may copy it, feed the copy to look ahead, and throw the copy away. */
+#ifndef OTSHIM_PROTO_H
+#define OTSHIM_PROTO_H
+
+#include <otshim/record.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum proto_dir { PROTO_REQUEST = 0, PROTO_RESPONSE = 1 };
+
+enum proto_match { PROTO_NO = 0, PROTO_YES = 1, PROTO_MAYBE = 2 /* more bytes are needed to tell */ };
+
+enum proto_event_type {
+    PROTO_BEGIN, /* first byte of a message. Also of an interim response (1xx): its HEAD has that status, its END does not end the exchange (.interim) */
+    PROTO_FIELD, /* a fact's text: .field, .bytes, .len; .more: the next piece of the same text follows (append) */
+    PROTO_HEAD,  /* the header block is complete: .version, .status (responses), .blank_at */
+    PROTO_END,   /* last byte of a message: .body_bytes, .interim */
+    PROTO_SWITCH, /* the connection speaks another protocol from the next byte on, in both directions; nothing more is reported */
+    PROTO_LOST,   /* these bytes are not this protocol (.why); nothing more is reported, the connection is given up */
+};
+
+/* Order matches nothing; which of them a parser reports is its own affair. TRACEPARENT etc. are matched case-insensitively. */
+enum proto_field {
+    PROTO_METHOD,
+    PROTO_TARGET,
+    PROTO_HOST,
+    PROTO_USER_AGENT,
+    PROTO_FORWARDED,
+    PROTO_X_FORWARDED_FOR,
+    PROTO_X_FORWARDED_PROTO,
+    PROTO_TRACEPARENT,
+    PROTO_TRACESTATE, /* may come in several header lines: each begins a new text; they are joined with commas (W3C 3.3.1) */
+    PROTO_UPGRADE,
+    PROTO_FIELDS
+};
+
+struct proto_event {
+    enum proto_event_type type;
+    enum proto_dir dir;
+    size_t offset; /* in the bytes of this feed(): first byte (BEGIN), one past the last byte (HEAD, END, SWITCH) */
+    enum proto_field field;
+    bool more;
+    bool interim;
+    const char *bytes;
+    size_t len;
+    uint8_t version;   /* HTTP: 10, 11 */
+    uint16_t status;
+    /* HEAD of a request: offset in this feed() of the first byte of the empty line that ends the header block, where a header line
+     * can still be inserted; PROTO_NOWHERE when that byte went by in an earlier feed(). */
+    size_t blank_at;
+    uint64_t body_bytes;
+    const char *why; /* static text */
+};
+#define PROTO_NOWHERE ((size_t)-1)
+
+typedef void (*proto_sink)(void *sink_arg, const struct proto_event *event);
+
+/* One protocol: an entry of proto_table[]. State is `state_bytes` of zeroed memory, initialised by init(). */
+struct proto_ops {
+    const char *name;
+    uint8_t id; /* enum otshim_protocol */
+    uint16_t state_bytes;
+    /* Do the first bytes that went in direction dir open this protocol? */
+    enum proto_match (*detect)(enum proto_dir dir, const char *bytes, size_t len);
+    void (*init)(void *state);
+    void (*feed)(void *state, enum proto_dir dir, const char *bytes, size_t len, proto_sink sink, void *sink_arg);
+    /* `len` bytes went by that nobody saw (sendfile, splice): fine inside content, PROTO_LOST elsewhere. */
+    void (*skip)(void *state, enum proto_dir dir, uint64_t len, proto_sink sink, void *sink_arg);
+    /* End of stream in this direction: ends a message that ends with the connection; an incomplete one is left to the caller. */
+    void (*eof)(void *state, enum proto_dir dir, proto_sink sink, void *sink_arg);
+};
+
+extern const struct proto_ops *const proto_table[]; /* NULL-terminated, in order of detection */
+#define PROTO_STATE_MAX 256 /* bytes: the largest state_bytes in the table; asserted in proto/table.c */
+
+#endif
