@@ -38,31 +38,39 @@ void ctx_waited(void); /* ends an inherited context only */
 void ctx_init_environ(const char *traceparent, const char *tracestate);
 
 /* ---- making ids and decisions: context/ids.c, context/sampler.c ----------------------------------------------------------
- * xorshift per thread, seeded by getrandom once per thread and again after fork. Never all zero. Async-signal-safe. */
+ * A counter and two keys per thread, seeded by getrandom once per thread and again after fork. Never all zero. Async-signal-safe: a
+ * handler that interrupts the thread in here gets another id.
+ *
+ * otshim_fork_generation: the child's atfork handler (init.c) adds one, so that parent and child never make the same ids. */
+extern uint32_t otshim_fork_generation;
 void ids_span(uint8_t span_id[8]);
 void ids_trace(uint8_t trace_id[16]);
 
 /* OTEL_TRACES_SAMPLER: always_on, always_off, traceidratio, parentbased_always_on (default), parentbased_always_off,
  * parentbased_traceidratio. An unknown name or argument falls back to the default and says so in one log record. */
 struct sampler {
-    uint8_t root;       /* enum inside sampler.c: what to do without (or regardless of) a parent */
+    uint8_t root;       /* enum inside sampler.c: what to do without (or regardless of) a parent; 0 is always_on */
     uint8_t parent_based;
     uint64_t threshold; /* traceidratio: sampled if the low 56 bits of the trace id are >= threshold (OTEP 235) */
 };
+/* 0, or -EINVAL with a sentence in *why (static text); *s is usable either way. name and arg may be NULL or empty: not set. */
 int sampler_parse(struct sampler *s, const char *name, const char *arg, const char **why);
 /* parent may be NULL. Returns the trace flags for a span in that trace (bit 0). */
 uint8_t sampler_decide(const struct sampler *s, const struct ctx *parent, const uint8_t trace_id[16]);
 
 /* ---- W3C Trace Context (https://www.w3.org/TR/trace-context/): context/traceparent.c ------------------------------------- */
 #define TRACEPARENT_LEN 55 /* 00-<32 hex>-<16 hex>-<2 hex> */
-/* False on anything that the specification calls invalid. Versions above 00 are read as 00 (section 3.2.2.2 / "versioning"). */
+/* False on anything that the specification calls invalid; *out is then untouched. Versions above 00 are read as 00 (section 4,
+ * "versioning"). White space around the value is not part of it. Sets rule REMOTE, has_parent, tracestate 0. */
 bool traceparent_parse(const char *bytes, size_t len, struct ctx *out);
 void traceparent_format(const struct ctx *ctx, char out[TRACEPARENT_LEN]);
 
 /* ---- context/tracestate.c --------------------------------------------------------------------------------------------------
  * tracestate is opaque text of up to 512 bytes that has to be passed on. It is kept in a ring of the last TRACESTATE_SLOTS texts (an
  * mmap'ed table, made at the first one); a handle names slot and generation, and finds nothing once the slot was used again
- * (counted). Lock-free; a torn read is detected and reads as lost. */
+ * (counted). Lock-free; a torn read is detected and reads as lost. Text that could not go into a header line again (control characters) is
+ * not taken; what is longer than 512 bytes loses whole list members from its end (W3C 3.3.1.5). */
+#define TRACESTATE_SLOTS 4096u
 uint32_t tracestate_put(const char *bytes, size_t len);
 size_t tracestate_get(uint32_t handle, char *out, size_t out_size); /* length, 0: none or lost */
 

@@ -28,7 +28,9 @@ enum proto_event_type {
     PROTO_LOST,   /* these bytes are not this protocol (.why); nothing more is reported, the connection is given up */
 };
 
-/* Order matches nothing; which of them a parser reports is its own affair. TRACEPARENT etc. are matched case-insensitively. */
+/* Text is what stands in the message, without the white space before it; white space after it is the reader's to trim. A header line
+ * that comes twice begins a second text. A text may end with an empty piece (.len 0, .more false).
+ * Order matches nothing; which of them a parser reports is its own affair. TRACEPARENT etc. are matched case-insensitively. */
 enum proto_field {
     PROTO_METHOD,
     PROTO_TARGET,
