@@ -15,14 +15,14 @@
 
 /* A traced process, as far as anybody outside ingest/ may see it. */
 struct process {
-    pid_t pid;          /* in our pid namespace (SO_PEERCRED) */
-    uint32_t peer_pid;  /* in its own */
+    pid_t pid;         /* in our pid namespace (SO_PEERCRED) */
+    uint32_t peer_pid; /* in its own */
     uid_t uid;
     uint64_t start_ticks; /* /proc/PID/stat field 22; 0 unknown: tells a reused pid */
     uint64_t connected_unix_ns;
     bool alive;
-    char *executable;   /* path, "" unknown */
-    char *cmdline;      /* argv joined by NUL; cmdline_len */
+    char *executable; /* path, "" unknown */
+    char *cmdline;    /* argv joined by NUL; cmdline_len */
     size_t cmdline_len;
     struct resource *resource;
     int64_t clock_offset_ns; /* wall clock = record's CLOCK_MONOTONIC + this */
@@ -34,10 +34,14 @@ struct process {
 
 /* What trace/ provides to ingest: called for each checked record (a private copy: rec and attrs stay valid during the call). */
 struct record_sink {
-    /* attrs: rec->attr_bytes bytes, already checked to be well-formed. receipt may be NULL. */
+    /* attrs: rec->attr_bytes bytes, already checked to be well-formed. receipt may be NULL; otherwise this call is owed exactly one
+     * receipt_settle(receipt), now or later, also when no span came of the record. */
     void (*span)(void *self, const struct process *process, const struct otshim_span_rec *rec, const uint8_t *attrs,
                  struct receipt *receipt);
     void (*log)(void *self, const struct process *process, const struct otshim_log_rec *rec, const uint8_t *attrs);
+    /* The process died with this exchange in flight: the only trace of it that there will be. slot is a private copy whose lengths and
+     * enums are checked; end_mono_ns is on the clock of the record's times. May be NULL. */
+    void (*inflight_died)(void *self, const struct process *process, const struct otshim_inflight *slot, uint64_t end_mono_ns);
     void *self;
 };
 
@@ -49,9 +53,13 @@ struct ingest *ingest_start(struct event_base *base, const struct exporter_confi
                             size_t why_size);
 /* Reads everything that is in the rings now. */
 void ingest_drain(struct ingest *ingest);
-/* Stops listening, unlinks the socket, moves tails over what is settled, unmaps. */
+/* Stops listening, unlinks the socket, unmaps. Tails stand at what was settled before this call; receipts that are settled after it move
+ * nothing, so that a successor reads those records again: call it before the deliverer gives up what it could not send. */
 void ingest_stop(struct ingest *ingest);
-/* For status, /metrics and requests in progress. */
+/* For status, /metrics and requests in progress. Brings counters, ring_used and inflight up to date first. */
 void ingest_each_process(struct ingest *ingest, void (*visit)(void *arg, const struct process *process), void *arg);
+/* Every exchange in flight now; slots as in inflight_died. */
+void ingest_each_inflight(struct ingest *ingest,
+                          void (*visit)(void *arg, const struct process *process, const struct otshim_inflight *slot), void *arg);
 
 #endif
