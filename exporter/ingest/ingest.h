@@ -42,6 +42,9 @@ struct record_sink {
     /* The process died with this exchange in flight: the only trace of it that there will be. slot is a private copy whose lengths and
      * enums are checked; end_mono_ns is on the clock of the record's times. May be NULL. */
     void (*inflight_died)(void *self, const struct process *process, const struct otshim_inflight *slot, uint64_t end_mono_ns);
+    /* A process said hello; it leaves the table (ended and read to the end, or moved to another image). May be NULL. */
+    void (*process_seen)(void *self, const struct process *process);
+    void (*process_gone)(void *self, const struct process *process);
     void *self;
 };
 
