@@ -52,7 +52,7 @@ uint16_t intern_put(const char *text, size_t len)
         struct slot *slot = &table[index];
         uint8_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
         if (state == 0 &&
-            atomic_compare_exchange_strong_explicit(&slot->state, &state, 1, memory_order_relaxed, memory_order_acquire)) {
+            atomic_compare_exchange_strong_explicit(&slot->state, &state, 1, memory_order_acquire, memory_order_acquire)) {
             slot->len = (uint8_t)len;
             memcpy(slot->text, text, len);
             atomic_store_explicit(&slot->state, 2, memory_order_release); /* pairs with the acquire loads here and in intern_get */
