@@ -1,0 +1,150 @@
+/* http1_events.h - what the HTTP/1 parser says about an exchange, as one line of text that a person can read and a test can compare.
+ *
+ *     >BEGIN@0 METHOD='GET' TARGET='/' HOST='a' HEAD@27 1.1 blank@25 END@27 body=0 <BEGIN@0 HEAD@19 1.1 204 END@19 body=0
+ *
+ * > and < are the directions, @ is an offset in all bytes of that direction, however they were cut. Used by the unit test and the fuzzer. */
+#ifndef HTTP1_EVENTS_H
+#define HTTP1_EVENTS_H
+
+#include "proto/proto.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EVENTS_MAX 65536
+
+struct events {
+    _Alignas(16) char state[PROTO_STATE_MAX];
+    const struct proto_ops *ops;
+    uint64_t fed[2];
+    const char *piece; /* the bytes of the present feed() */
+    size_t piece_len;
+    enum proto_dir dir;
+    bool text_open[2];
+    int in_message[2];
+    bool over;
+    uint64_t last_offset[2];
+    bool blank_known; /* the last HEAD had a blank_at */
+    char *violation;  /* first broken rule of proto.h, static text */
+    size_t len;
+    char out[EVENTS_MAX];
+};
+
+static inline void events_printf(struct events *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline void events_printf(struct events *e, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    int n = vsnprintf(e->out + e->len, EVENTS_MAX - e->len, format, ap);
+    va_end(ap);
+    e->len = n < 0 || e->len + (size_t)n >= EVENTS_MAX ? EVENTS_MAX - 1 : e->len + (size_t)n;
+}
+
+static inline void events_text(struct events *e, const struct proto_event *event)
+{
+    static const char *const names[PROTO_FIELDS] = {
+        "METHOD",      "TARGET",     "HOST",   "USER_AGENT", "FORWARDED", "X_FORWARDED_FOR", "X_FORWARDED_PROTO",
+        "TRACEPARENT", "TRACESTATE", "UPGRADE"};
+    if ((unsigned)event->field >= PROTO_FIELDS) {
+        e->violation = "unknown field";
+        return;
+    }
+    if (!e->text_open[event->dir])
+        events_printf(e, " %s='", names[event->field]);
+    for (size_t i = 0; i < event->len; i++)
+        events_printf(e, (unsigned char)event->bytes[i] < ' ' ? "\\x%02x" : "%c", (unsigned char)event->bytes[i]);
+    e->text_open[event->dir] = event->more;
+    if (!event->more)
+        events_printf(e, "'");
+}
+
+static inline void events_sink(void *arg, const struct proto_event *event)
+{
+    struct events *e = arg;
+    enum proto_dir dir = event->dir;
+    if (e->over)
+        e->violation = "event after SWITCH or LOST";
+    if (dir != e->dir || event->offset > e->piece_len)
+        e->violation = "offset beyond the bytes that were fed";
+    uint64_t at = e->fed[dir] + event->offset;
+    if (at < e->last_offset[dir])
+        e->violation = "offsets go back";
+    e->last_offset[dir] = at;
+    if (event->type != PROTO_FIELD && event->type != PROTO_LOST && e->text_open[dir])
+        e->violation = "a text was not ended";
+    if (event->type == PROTO_BEGIN ? e->in_message[dir]++ : event->type != PROTO_LOST && !e->in_message[dir])
+        e->violation = "BEGIN and END do not pair";
+    switch (event->type) {
+    case PROTO_BEGIN:
+        events_printf(e, "%s%sBEGIN@%llu", e->len ? " " : "", dir == PROTO_REQUEST ? ">" : "<", (unsigned long long)at);
+        break;
+    case PROTO_FIELD: events_text(e, event); break;
+    case PROTO_HEAD:
+        events_printf(e, " HEAD@%llu %u.%u", (unsigned long long)at, event->version / 10u, event->version % 10u);
+        if (dir == PROTO_RESPONSE)
+            events_printf(e, " %u", event->status);
+        e->blank_known = event->blank_at != PROTO_NOWHERE;
+        if (e->blank_known) {
+            if (event->blank_at >= event->offset || (e->piece[event->blank_at] != '\r' && e->piece[event->blank_at] != '\n'))
+                e->violation = "blank_at is no empty line";
+            size_t blank_len = event->offset - event->blank_at;
+            if (blank_len < 1 || blank_len > 2)
+                e->violation = "blank_at is not the last line";
+        }
+        break;
+    case PROTO_END:
+        e->in_message[dir] = 0;
+        events_printf(e, " END@%llu body=%llu%s", (unsigned long long)at, (unsigned long long)event->body_bytes,
+                      event->interim ? " interim" : "");
+        break;
+    case PROTO_SWITCH:
+        e->over = true;
+        events_printf(e, " SWITCH@%llu", (unsigned long long)at);
+        break;
+    case PROTO_LOST:
+        e->over = true;
+        if (event->why == NULL)
+            e->violation = "LOST without a reason";
+        events_printf(e, "%s%sLOST", e->len ? " " : "", dir == PROTO_REQUEST ? ">" : "<");
+        break;
+    }
+}
+
+static inline void events_init(struct events *e, const struct proto_ops *ops)
+{
+    memset(e, 0, offsetof(struct events, out));
+    e->ops = ops;
+    e->out[0] = '\0';
+    ops->init(e->state);
+}
+
+/* The piece is copied to memory of just its size, so that a read past its end is found (ASan), and a kept pointer too. */
+static inline void events_feed(struct events *e, enum proto_dir dir, const char *bytes, size_t len)
+{
+    char *copy = malloc(len ? len : 1);
+    memcpy(copy, bytes, len);
+    e->piece = copy;
+    e->piece_len = len;
+    e->dir = dir;
+    e->ops->feed(e->state, dir, copy, len, events_sink, e);
+    e->fed[dir] += len;
+    free(copy);
+}
+
+static inline void events_skip(struct events *e, enum proto_dir dir, uint64_t len)
+{
+    e->piece_len = 0;
+    e->dir = dir;
+    e->fed[dir] += len;
+    e->ops->skip(e->state, dir, len, events_sink, e);
+}
+
+static inline void events_eof(struct events *e, enum proto_dir dir)
+{
+    e->piece_len = 0;
+    e->dir = dir;
+    e->ops->eof(e->state, dir, events_sink, e);
+}
+
+#endif
