@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Installs what otshim needs on Debian 12 (or a relative with the same package names), only what is missing:
+#
+#   tests/deps.sh [build|demo|test|all]
+#
+#   build  a compiler and the exporter's libraries
+#   demo   build, and Flask on gunicorn in a virtual environment at build/venv
+#   test   demo, and the real servers and clients of the golden traces, sanitizers, fuzzers, linters
+#   all    the same as test (the default)
+#
+# As root, or with sudo; without either it says what is missing and how to install it. Nothing that it installs is started.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+set_name=${1:-all}
+build_dir=${BUILD:-build}
+venv=$build_dir/venv
+python=/usr/bin/python3 # Debian's own: a Python of pyenv or conda may lack ensurepip, and is not what the tests were written for
+
+build_packages=(ca-certificates gcc libc6-dev make pkg-config protobuf-c-compiler libprotobuf-c-dev libcurl4-openssl-dev
+                libmicrohttpd-dev libdw-dev libelf-dev libjansson-dev libevent-dev zlib1g-dev libunwind8)
+demo_packages=(python3 python3-venv curl procps)
+test_packages=(clang clang-format clang-tidy cppcheck shellcheck llvm libclang-rt-14-dev valgrind libcmocka-dev libunwind-dev musl
+               musl-dev musl-tools strace binutils iproute2 tmux nginx-light apache2 libapache2-mod-php php-cli php-curl haproxy
+               ruby ruby-webrick puma wrk wget)
+
+say()
+{
+    printf '%s\n' "deps: $*" >&2
+}
+
+# The packages of a set. Node and Java may be there from elsewhere: any that is on the PATH will do.
+packages_of()
+{
+    printf '%s\n' "${build_packages[@]}"
+    [ "$1" = build ] && return
+    printf '%s\n' "${demo_packages[@]}"
+    [ "$1" = demo ] && return
+    printf '%s\n' "${test_packages[@]}"
+    command -v node >/dev/null || echo nodejs
+    command -v javac >/dev/null || echo default-jdk-headless
+}
+
+missing_packages()
+{
+    local wanted installed
+    wanted=$(packages_of "$1" | sort -u)
+    # dpkg-query fails when it does not know one of the names, and still answers for the others
+    # shellcheck disable=SC2086  # one word a package
+    installed=$({ dpkg-query -W -f='${db:Status-Status} ${Package}\n' $wanted 2>/dev/null || true; } | sed -n 's/^installed //p' | sort -u)
+    comm -23 <(printf '%s\n' "$wanted") <(printf '%s\n' "$installed")
+}
+
+# Debian starts a service as soon as its package is installed; policy-rc.d is how an administrator says no. Ours is there only
+# during the installation, and only if the machine has none of its own.
+policy=/usr/sbin/policy-rc.d
+install_packages()
+{
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        if ! command -v sudo >/dev/null || ! { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+            say "missing packages, and neither root nor sudo to install them. Ask an administrator to run:"
+            say "    apt-get install --no-install-recommends $*"
+            exit 1
+        fi
+        as_root=(sudo)
+    fi
+    say "installing $*"
+    local log status=0
+    log=$(mktemp)
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        "${as_root[@]}" chmod 755 "$policy"
+        # shellcheck disable=SC2064  # the values of now
+        trap "${as_root[*]} rm -f $policy" EXIT
+    fi
+    {
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
+            "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+                -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
+    } >"$log" 2>&1 </dev/null || status=$?
+    if [ "$status" != 0 ]; then
+        tail -n 20 "$log" >&2
+        say "apt-get failed (status $status; the whole log: $log)"
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+# The virtual environment is made anew when the requirements or the interpreter change: the stamp inside names both.
+install_python()
+{
+    local requirements=$1 stamp
+    stamp=$(cat tests/requirements.txt tests/demo/requirements.txt | cksum; "$python" --version)
+    if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$stamp" ]; then
+        rm -rf "$venv"
+        mkdir -p "$build_dir"
+        say "making $venv"
+        "$python" -m venv "$venv"
+        printf '%s\n' "$stamp" >"$venv/.stamp"
+    fi
+    [ -e "$venv/.has-${requirements//\//-}" ] && return
+    say "installing $requirements into $venv"
+    if ! "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-input -r "$requirements" >&2; then
+        say "pip could not install $requirements: is the package index reachable? (PIP_INDEX_URL names another one)"
+        exit 1
+    fi
+    touch "$venv/.has-${requirements//\//-}"
+}
+
+case "$set_name" in
+build | demo | test | all) ;;
+*)
+    say "unknown set '$set_name': build, demo, test or all"
+    exit 2
+    ;;
+esac
+
+if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
+    missing=$(missing_packages "$set_name")
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || install_packages $missing
+else
+    say "this is no Debian: please see to it yourself that there is what these packages hold:"
+    say "    $(packages_of "$set_name" | sort -u | tr '\n' ' ')"
+fi
+case "$set_name" in
+demo) install_python tests/demo/requirements.txt ;;
+test | all) install_python tests/requirements.txt ;;
+esac

@@ -1,0 +1,165 @@
+"""How each real program is started: a function (lab, name, port, ...) that writes its configuration and returns its command line.
+
+A program that is not on this machine skips the test by name."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lab import BUILD, PROGRAMS
+
+COMPILED = BUILD / "tests" / "golden"
+VENV = BUILD / "venv" / "bin"
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def need(command):
+    """The path of a command, also of those that Debian has in sbin."""
+    found = shutil.which(command, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if not found:
+        pytest.skip(f"{command} is not installed")
+    return found
+
+
+def thread_server(lab, name, port):
+    return [COMPILED / "thread_server", port]
+
+
+def gunicorn(lab, name, port, workers=1, kind="sync", threads=1):
+    need(str(VENV / "gunicorn"))
+    return [VENV / "gunicorn", "--chdir", PROGRAMS, "--bind", f"127.0.0.1:{port}", "--workers", workers, "--worker-class", kind,
+            "--threads", threads, "flask_app:app"]
+
+
+def urllib_server(lab, name, port):
+    return [SYSTEM_PYTHON, PROGRAMS / "urllib_server.py", port]
+
+
+def node(lab, name, port):
+    return [need("node"), PROGRAMS / "server.js", port]
+
+
+def java(lab, name, port):
+    need("javac")
+    return [need("java"), "-XX:+UseSerialGC", "-Xmx64m", "-cp", COMPILED, "Server", port]
+
+
+def webrick(lab, name, port):
+    return [need("ruby"), PROGRAMS / "webrick_server.rb", port]
+
+
+def puma(lab, name, port, threads=4):
+    return [need("puma"), "--quiet", "--threads", f"{threads}:{threads}", "--bind", f"tcp://127.0.0.1:{port}", PROGRAMS / "puma.ru"]
+
+
+NGINX = """
+daemon off;
+worker_processes {workers};
+pid {directory}/{name}.pid;
+error_log stderr warn;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    sendfile on;
+    client_body_temp_path {directory}/{name}-body;
+    proxy_temp_path {directory}/{name}-proxy;
+    fastcgi_temp_path {directory}/{name}-fastcgi;
+    uwsgi_temp_path {directory}/{name}-uwsgi;
+    scgi_temp_path {directory}/{name}-scgi;
+    {http}
+    server {{
+        listen 127.0.0.1:{port} backlog=511;
+        {server}
+    }}
+}}
+"""
+
+
+def nginx(lab, name, port, http="", server="", workers=1):
+    path = lab.file(f"{name}.conf", NGINX.format(directory=lab.directory, name=name, port=port, http=http, server=server, workers=workers))
+    return [need("nginx"), "-p", lab.directory, "-c", path]
+
+
+def nginx_proxy(lab, name, port, upstreams, keepalive=False, workers=1):
+    """In turn to each of the upstreams: processes, or ports on which nobody listens."""
+    ports = [getattr(u, "port", u) for u in upstreams]
+    servers = " ".join(f"server 127.0.0.1:{p} max_fails=0;" for p in ports)
+    http = f"upstream backend {{ {servers} {'keepalive 8;' if keepalive else ''} }}"
+    kept = 'proxy_http_version 1.1; proxy_set_header Connection "";' if keepalive else ""
+    return nginx(lab, name, port, http, f"location / {{ proxy_pass http://backend; {kept} }}", workers)
+
+
+def nginx_files(lab, name, port, files, workers=1):
+    """files: {name: bytes}."""
+    site = lab.directory / "site"
+    site.mkdir()
+    for file, content in files.items():
+        (site / file).write_bytes(content)
+    return nginx(lab, name, port, server=f"root {site};", workers=workers)
+
+
+APACHE = """
+ServerName localhost
+ServerRoot {directory}
+PidFile {directory}/{name}.pid
+DefaultRuntimeDir {directory}
+Mutex posixsem
+ErrorLog /dev/stderr
+User www-data
+Group www-data
+Listen 127.0.0.1:{port}
+LoadModule mpm_prefork_module {modules}/mod_mpm_prefork.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule dir_module {modules}/mod_dir.so
+LoadModule php_module {modules}/libphp8.2.so
+StartServers 2
+MinSpareServers 1
+MaxSpareServers 4
+MaxRequestWorkers 8
+DocumentRoot {site}
+<Directory {site}>
+    Require all granted
+</Directory>
+<FilesMatch "[.]php$">
+    SetHandler application/x-httpd-php
+</FilesMatch>
+"""
+
+
+def apache_php(lab, name, port):
+    """httpd with the prefork model and mod_php."""
+    modules = Path("/usr/lib/apache2/modules")
+    apache = need("apache2")
+    if not (modules / "libphp8.2.so").exists():
+        pytest.skip("mod_php is not installed")
+    # a copy: the checkout may be where www-data cannot read
+    site = shutil.copytree(PROGRAMS / "php", lab.directory / "php")
+    path = lab.file(f"{name}.conf", APACHE.format(directory=lab.directory, name=name, port=port, modules=modules, site=site))
+    return [apache, "-f", path, "-DFOREGROUND"]
+
+
+HAPROXY = """
+global
+    nbthread {threads}
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 10s
+    timeout server 10s
+frontend front
+    bind 127.0.0.1:{port}
+    default_backend back
+backend back
+    server leaf 127.0.0.1:{upstream}
+"""
+
+
+def haproxy(lab, name, port, upstream, threads=1):
+    path = lab.file(f"{name}.conf", HAPROXY.format(port=port, upstream=getattr(upstream, "port", upstream), threads=threads))
+    return [need("haproxy"), "-db", "-f", path]
+
+
+def upgrade_server(lab, name, port):
+    return [SYSTEM_PYTHON, PROGRAMS / "upgrade_server.py", port]

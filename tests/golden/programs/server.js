@@ -1,0 +1,26 @@
+// Node's http server, calling out with http.get. Argument: the port.
+'use strict';
+const http = require('http');
+
+function get(url) {
+  return new Promise((resolve, reject) => {
+    http.get(url, (answer) => {
+      let body = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (piece) => { body += piece; });
+      answer.on('end', () => resolve(`${answer.statusCode} ${body}`));
+    }).on('error', reject);
+  });
+}
+
+http.createServer(async (request, response) => {
+  const asked = new URL(request.url, 'http://localhost');
+  try {
+    let body = `${asked.pathname}\n`;
+    for (const url of asked.searchParams.getAll('url')) body += await get(url);
+    response.end(body);
+  } catch (error) {
+    response.statusCode = 502;
+    response.end(`${error.code}\n`);
+  }
+}).listen(Number(process.argv[2]), '127.0.0.1');
