@@ -5,8 +5,13 @@
 
 DEPS_SCRIPT := tests/deps.sh
 
+# What is installed: everything for the tests, a compiler and libraries for the rest, Flask besides for the demo.
 deps:
-	$(DEPS_SCRIPT)
+	@$(DEPS_SCRIPT) all
+deps-build:
+	@$(DEPS_SCRIPT) build
+deps-demo:
+	@$(DEPS_SCRIPT) demo
 
 # ---- archives to link tests with ----------------------------------------------------------------------------------------------------
 $(BUILD)/libpreload.a: $(filter-out $(BUILD)/pic/preload/interpose/%,$(PRELOAD_OBJ))
@@ -45,19 +50,21 @@ fuzz-build: $(FUZZ_PRELOAD) $(FUZZ_EXPORTER)
 fuzz: fuzz-build
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
-check: deps
-	$(MAKE) all
-	tests/run.sh
+JOBS := $(shell nproc 2>/dev/null || echo 1)
 
-demo: deps
-	$(MAKE) all
-	tests/demo/demo.sh
+check: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) all
+	@tests/run.sh
+
+demo: deps-demo
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@tests/demo/demo.sh
 
 bench: deps
-	$(MAKE) all
-	tests/bench/bench.sh
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@tests/bench/bench.sh
 
 lint:
-	tests/lint.sh
+	@tests/lint.sh
 
-.PHONY: deps unit fuzz fuzz-build check demo bench lint
+.PHONY: deps deps-build deps-demo unit fuzz fuzz-build check demo bench lint

@@ -133,6 +133,7 @@ class Lab:
         self.processes = []
         self.receivers = []
         self.ports = {}
+        self.seen = {}
 
     # ---- the exporter
 
@@ -169,12 +170,13 @@ class Lab:
             return answer.read().decode()
 
     def spans(self):
-        """All spans that the exporter has in memory, by way of its API."""
-        found = []
-        listed = json.loads(self.ask_exporter("/api/traces?limit=20000"))
-        for trace in listed["traces"]:
-            found += tree.spans_of(json.loads(self.ask_exporter(f"/api/traces/{trace['traceID']}")))
-        return found
+        """All spans that the exporter has in memory, by way of its API; a trace that has not changed is not asked for again."""
+        fresh = {}
+        for trace in json.loads(self.ask_exporter("/api/traces?limit=0")):
+            key = (self.exporter.pid, trace["traceId"], trace["sequence"])
+            fresh[key] = self.seen.get(key) or tree.spans_of(json.loads(self.ask_exporter(f"/api/traces/{trace['traceId']}")))
+        self.seen = fresh
+        return [span for spans in fresh.values() for span in spans]
 
     def metrics(self):
         """The exporter's own counters: {"name{labels}": value}."""

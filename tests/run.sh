@@ -1,0 +1,199 @@
+#!/usr/bin/env bash
+# Every test there is, after `make all`. `make check` runs it; so does CI.
+#
+#   tests/run.sh [SUITE...]     unit host deliver cli golden tsan lint fuzz; all of them without arguments
+#
+# Each suite's output goes to build/test-logs/SUITE.log, failures are shown. The last line has the counts of all of them:
+#
+#   N passed, N failed, N skipped
+#
+# What a suite is made of is found by name, so that adding a test is adding a file. A suite speaks one of three ways: cmocka, pytest,
+# or lines that begin with "ok", "FAIL" or "skip". The timing-sensitive suites run alone, the fuzzers two at a time at the end,
+# FUZZ_SECONDS (60) each.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+
+build_dir=${BUILD:-build}
+export BUILD=$build_dir
+logs=$build_dir/test-logs
+python=$build_dir/venv/bin/python
+fuzz_seconds=${FUZZ_SECONDS:-60}
+jobs=$(nproc)
+mkdir -p "$logs"
+
+passed=0 failed=0 skipped=0
+
+# report NAME LOG OK FAIL SKIP SECONDS
+report()
+{
+    passed=$((passed + $3)) failed=$((failed + $4)) skipped=$((skipped + $5))
+    printf '%-24s %4d passed, %d failed, %d skipped  (%d s)\n' "$1" "$3" "$4" "$5" "$6"
+    [ "$4" = 0 ] && return
+    echo "---- what failed in $1 (all of it: $2)"
+    grep -nE '^(FAIL|not ok)|^\[  FAILED  \]|^(FAILED|ERROR) |[Ss]anitizer|error:|^E  ' "$2" | tail -n 40
+    echo "---- its last lines"
+    tail -n 25 "$2"
+    echo "----"
+}
+
+count()
+{
+    grep -cE "$1" "$2" || true
+}
+
+# plain NAME COMMAND...: counts lines. A command that fails without a FAIL line is a failure all the same.
+plain()
+{
+    local name=$1 log=$logs/$1.log start=$SECONDS status=0 ok bad skip
+    shift
+    "$@" >"$log" 2>&1 || status=$?
+    ok=$(count '^ok\b' "$log") bad=$(count '^(FAIL|not ok)\b' "$log") skip=$(count '^skip\b' "$log")
+    if [ "$status" != 0 ] && [ "$bad" = 0 ]; then
+        echo "FAIL $name ended with status $status" >>"$log"
+        bad=1
+    elif [ $((ok + bad + skip)) = 0 ]; then
+        echo "FAIL $name tested nothing" >>"$log"
+        bad=1
+    fi
+    report "$name" "$log" "$ok" "$bad" "$skip" $((SECONDS - start))
+}
+
+# cmocka NAME PROGRAM
+cmocka()
+{
+    local log=$logs/$1.log start=$SECONDS status=0 ok bad skip
+    timeout 300 "$2" >"$log" 2>&1 || status=$?
+    ok=$(count '^\[       OK \]' "$log") skip=$(count '^\[  SKIPPED \] [a-z_0-9]+$' "$log")
+    # each failure is named where it happens and once more in the summary
+    bad=$(grep -E '^\[  FAILED  \] [A-Za-z_0-9]+$' "$log" | sort -u | wc -l)
+    if [ "$status" != 0 ] && [ "$bad" = 0 ]; then
+        echo "FAIL $1 ended with status $status" >>"$log"
+        bad=1
+    fi
+    report "$1" "$log" "$ok" "$bad" "$skip" $((SECONDS - start))
+}
+
+# pytest NAME DIRECTORY
+pytest()
+{
+    local name=$1 log=$logs/$1.log start=$SECONDS status=0 summary ok bad skip
+    "$python" -m pytest -p no:cacheprovider -rfEs --no-header -q --durations=10 "$2" >"$log" 2>&1 || status=$?
+    summary=$(grep -E '^(=+ )?[0-9]+ [a-z]+.* in [0-9.]+s' "$log" | tail -n 1)
+    ok=$(number_before passed "$summary") skip=$(number_before skipped "$summary")
+    bad=$(($(number_before failed "$summary") + $(number_before 'errors?' "$summary")))
+    if [ "$status" != 0 ] && [ "$bad" = 0 ]; then
+        bad=1
+    fi
+    grep '^SKIPPED' "$log"
+    report "$name" "$log" "$ok" "$bad" "$skip" $((SECONDS - start))
+}
+
+# The number in "3 failed, 58 passed, 1 skipped in 20.1s"
+number_before()
+{
+    local number
+    number=$(printf '%s' "$2" | grep -oE "[0-9]+ $1" | grep -oE '[0-9]+' | head -n 1)
+    echo "${number:-0}"
+}
+
+# build NAME TARGET: false if it cannot be built, which counts as a failure
+build()
+{
+    local log=$logs/build-$1.log start=$SECONDS
+    make -k -j"$jobs" BUILD="$build_dir" "$2" >"$log" 2>&1 && return
+    report "build-$1" "$log" 0 1 0 $((SECONDS - start))
+    return 1
+}
+
+suite_unit()
+{
+    local program
+    build unit unit
+    for program in "$build_dir"/tests/unit/test_*; do
+        [ -x "$program" ] && [ -f "$program" ] && cmocka "$(basename "$program")" "$program"
+    done
+}
+
+suite_host()
+{
+    local script
+    for script in tests/host/*/run.sh; do
+        [ -x "$script" ] && plain "host-$(basename "$(dirname "$script")")" timeout 600 "$script" "$build_dir"
+    done
+    for script in tests/host/*.sh; do
+        [ -x "$script" ] && plain "host-$(basename "$script" .sh)" timeout 300 "$script" "$build_dir"
+    done
+}
+
+# A directory of tests with a run.sh, with pytest files, or both.
+directory_suite()
+{
+    [ -x "tests/$1/run.sh" ] && plain "$1" timeout 900 "tests/$1/run.sh" "$build_dir"
+    compgen -G "tests/$1/test_*.py" >/dev/null && pytest "$1-pytest" "tests/$1"
+}
+
+suite_deliver()
+{
+    directory_suite deliver
+}
+
+suite_cli()
+{
+    directory_suite cli
+}
+
+suite_golden()
+{
+    pytest golden tests/golden
+}
+
+suite_tsan()
+{
+    directory_suite tsan
+}
+
+suite_lint()
+{
+    plain lint tests/lint.sh
+}
+
+# One fuzzer, with the seeds that are kept for it; what it finds stays in the log directory.
+fuzz_one()
+{
+    local program=$1 name seconds=$2 seeds=()
+    name=$(basename "$program")
+    [ -d "tests/fuzz/corpus/$name" ] && seeds=("tests/fuzz/corpus/$name")
+    mkdir -p "$logs/$name.corpus"
+    if timeout $((seconds + 120)) "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+        -artifact_prefix="$logs/$name-" "$logs/$name.corpus" "${seeds[@]}" >"$logs/$name.log" 2>&1; then
+        echo "ok $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$name.log") inputs in $seconds s"
+    else
+        tail -n 30 "$logs/$name.log"
+        echo "FAIL $name (all of it: $logs/$name.log)"
+    fi
+}
+
+suite_fuzz()
+{
+    build fuzz fuzz-build
+    compgen -G "$build_dir/fuzz/fuzz_*" >/dev/null || return
+    export -f fuzz_one
+    export logs
+    # shellcheck disable=SC2016
+    plain fuzz xargs -P 2 -n 1 bash -c 'fuzz_one "$1" "$0"' "$fuzz_seconds" \
+        < <(find "$build_dir/fuzz" -maxdepth 1 -name 'fuzz_*' -type f -perm -u+x | sort)
+}
+
+if [ $# = 0 ]; then
+    set -- unit host deliver cli golden tsan lint fuzz
+fi
+for suite in "$@"; do
+    if ! declare -F "suite_$suite" >/dev/null; then
+        echo "run.sh: there is no suite '$suite': unit host deliver cli golden tsan lint fuzz" >&2
+        exit 2
+    fi
+    "suite_$suite"
+done
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
