@@ -29,7 +29,6 @@ struct arrival {
 struct arrivals {
     struct event_base *base;
     struct event *listen_event, *pause_event;
-    int listen_fd;
     struct arrival *oldest, *newest;
     unsigned pending;
     arrival_hello taker;
@@ -232,34 +231,28 @@ static bool arrival_wait(struct arrival *arrival)
     return true;
 }
 
-/* Who is it? The pid of SO_PEERCRED may have been used again since the peer died; a pidfd says so. Without SO_PEERPIDFD a process that
- * began after this moment cannot be the peer. */
+/* Who is it? The pid of SO_PEERCRED may have been used again since the peer died; SO_PEERPIDFD cannot be wrong about that, pidfd_open can:
+ * then the taker compares times. */
 static void arrival_identify(struct arrival *arrival)
 {
-    struct ucred peer = {0};
-    socklen_t len = sizeof peer;
-    struct proc_stat stat;
+    struct ucred cred = {0};
+    socklen_t len = sizeof cred;
+    struct arrival_peer *peer = &arrival->peer;
     int pidfd;
 
-    arrival->peer = (struct arrival_peer){.pidfd = -1, .uid = (uid_t)-1};
-    if (getsockopt(arrival->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+    *peer = (struct arrival_peer){.pidfd = -1, .uid = (uid_t)-1};
+    if (getsockopt(arrival->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
         return;
-    arrival->peer.uid = peer.uid;
-    arrival->peer.pid = peer.pid > 0 ? peer.pid : 0;
-    if (arrival->peer.pid == 0)
+    peer->uid = cred.uid;
+    peer->pid = cred.pid > 0 ? cred.pid : 0;
+    if (peer->pid == 0)
         return;
     pidfd = proc_peer_pidfd(arrival->fd);
-    if (pidfd == -ENOPROTOOPT || pidfd == -EOPNOTSUPP) {
-        uint64_t now = proc_now_ticks();
-
-        pidfd = proc_pidfd_open(arrival->peer.pid);
-        if (pidfd >= 0 && proc_stat(arrival->peer.pid, 0, &stat) == 0 && stat.start_ticks > now) {
-            close(pidfd);
-            pidfd = -ESRCH;
-        }
-    }
-    arrival->peer.pidfd = pidfd >= 0 ? pidfd : -1;
-    arrival->peer.dead = pidfd == -ESRCH;
+    peer->certain = pidfd >= 0;
+    if (pidfd == -ENOPROTOOPT || pidfd == -EOPNOTSUPP)
+        pidfd = proc_pidfd_open(peer->pid);
+    peer->pidfd = pidfd >= 0 ? pidfd : -1;
+    peer->dead = pidfd == -ESRCH;
 }
 
 static void arrivals_resume(evutil_socket_t fd, short what, void *arg)
@@ -318,7 +311,6 @@ struct arrivals *arrivals_start(struct event_base *base, int listen_fd, arrival_
     if (all == NULL)
         return NULL;
     all->base = base;
-    all->listen_fd = listen_fd;
     all->taker = taker;
     all->arg = arg;
     all->refusals.every_s = 10;

@@ -18,8 +18,9 @@
 struct arrival_peer {
     pid_t pid; /* 0: not visible from our pid namespace */
     uid_t uid;
-    int pidfd; /* -1: none; the taker owns it */
-    bool dead; /* already, and reaped */
+    int pidfd;    /* -1: none; the taker owns it */
+    bool certain; /* pidfd is the peer's for sure; otherwise it may be that of a process that has got its pid since */
+    bool dead;    /* already, and reaped */
 };
 
 /* Takes a hello. `memfd` stays the caller's. Returns NULL, or why it is refused (static text). */
