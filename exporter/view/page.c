@@ -26,9 +26,15 @@ static void put(FILE *out, const char *text)
     }
 }
 
+struct page {
+    FILE *out;
+    size_t rows;
+};
+
 static void put_trace(void *arg, const struct stored_trace *trace)
 {
-    FILE *out = arg;
+    struct page *page = arg;
+    FILE *out = page->out;
     char id[33], title[2304], duration[32], when[32] = "";
     time_t seconds = (time_t)(trace->start_unix_ns / 1000000000ull);
     struct tm tm;
@@ -39,6 +45,7 @@ static void put_trace(void *arg, const struct stored_trace *trace)
     text_duration(duration, sizeof(duration),
                   trace->end_unix_ns > trace->start_unix_ns ? trace->end_unix_ns - trace->start_unix_ns : 0, true);
     title_of_span(title, sizeof(title), trace->root);
+    page->rows++;
     fprintf(out, "<tr%s><td>%s<td>", trace->has_error ? " class=error" : "", when);
     put(out, trace->root->resource->service_name);
     fputs("<td>", out);
@@ -51,6 +58,7 @@ char *page_html(const struct api *api, size_t *len)
 {
     char *text = NULL;
     FILE *out = open_memstream(&text, len);
+    struct page page = {.out = out};
     if (out == NULL)
         return NULL;
     fputs("<!doctype html><html lang=en><meta charset=utf-8><title>otshim</title>"
@@ -63,9 +71,9 @@ char *page_html(const struct api *api, size_t *len)
           "class=number>spans<th>"
           "<th>trace\n",
           out);
-    store_each(api->store, &(struct store_filter){.limit = PAGE_TRACES}, put_trace, out);
+    store_each(api->store, &(struct store_filter){.limit = PAGE_TRACES}, put_trace, &page);
     fputs("</table>\n", out);
-    if (store_sequence(api->store) == 0)
+    if (page.rows == 0)
         fputs(
             "<p>No trace yet. Start a program with <code>LD_PRELOAD=libotshim.so</code>, or by <code>otshim run -- PROGRAM</code>, "
             "and send it a request.\n",

@@ -40,6 +40,13 @@ static uint64_t monotonic_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
+static uint64_t realtime_us(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000000ull + (uint64_t)ts.tv_nsec / 1000u;
+}
+
 /* Trace ids are random in their right half (W3C 2.3), but a caller may send any: mixed, so that a peer who numbers them does no harm. */
 static size_t bucket_of(const struct store *store, const uint8_t id[16])
 {
@@ -59,6 +66,9 @@ struct store *store_new(size_t max_traces)
     if (store == NULL)
         return NULL;
     store->max = max_traces > 0 ? max_traces : 1;
+    /* From the clock and not from 0: a poller's "since" stays behind that of a successor of ours (2^53 lies 285 years from 1970, and
+     * no exporter takes a million spans a second for long). */
+    store->sequence = realtime_us();
     while (buckets < store->max && buckets < (1u << 22))
         buckets *= 2;
     store->bucket_mask = buckets - 1;
