@@ -25,6 +25,7 @@ struct events {
     int in_message[2];
     bool over;
     uint64_t last_offset[2];
+    int printed_dir;  /* of the last event in out, -1: none */
     bool blank_known; /* the last HEAD had a blank_at */
     char *violation;  /* first broken rule of proto.h, static text */
     size_t len;
@@ -51,7 +52,7 @@ static inline void events_text(struct events *e, const struct proto_event *event
         return;
     }
     if (!e->text_open[event->dir])
-        events_printf(e, " %s='", names[event->field]);
+        events_printf(e, "%s='", names[event->field]);
     for (size_t i = 0; i < event->len; i++)
         events_printf(e, (unsigned char)event->bytes[i] < ' ' ? "\\x%02x" : "%c", (unsigned char)event->bytes[i]);
     e->text_open[event->dir] = event->more;
@@ -75,13 +76,16 @@ static inline void events_sink(void *arg, const struct proto_event *event)
         e->violation = "a text was not ended";
     if (event->type == PROTO_BEGIN ? e->in_message[dir]++ : event->type != PROTO_LOST && !e->in_message[dir])
         e->violation = "BEGIN and END do not pair";
+    if (event->type == PROTO_BEGIN || e->printed_dir != (int)dir)
+        events_printf(e, "%s%s", e->len ? " " : "", dir == PROTO_REQUEST ? ">" : "<");
+    else if (event->type != PROTO_FIELD || !e->text_open[dir])
+        events_printf(e, " ");
+    e->printed_dir = (int)dir;
     switch (event->type) {
-    case PROTO_BEGIN:
-        events_printf(e, "%s%sBEGIN@%llu", e->len ? " " : "", dir == PROTO_REQUEST ? ">" : "<", (unsigned long long)at);
-        break;
+    case PROTO_BEGIN: events_printf(e, "BEGIN@%llu", (unsigned long long)at); break;
     case PROTO_FIELD: events_text(e, event); break;
     case PROTO_HEAD:
-        events_printf(e, " HEAD@%llu %u.%u", (unsigned long long)at, event->version / 10u, event->version % 10u);
+        events_printf(e, "HEAD@%llu %u.%u", (unsigned long long)at, event->version / 10u, event->version % 10u);
         if (dir == PROTO_RESPONSE)
             events_printf(e, " %u", event->status);
         e->blank_known = event->blank_at != PROTO_NOWHERE;
@@ -95,18 +99,18 @@ static inline void events_sink(void *arg, const struct proto_event *event)
         break;
     case PROTO_END:
         e->in_message[dir] = 0;
-        events_printf(e, " END@%llu body=%llu%s", (unsigned long long)at, (unsigned long long)event->body_bytes,
+        events_printf(e, "END@%llu body=%llu%s", (unsigned long long)at, (unsigned long long)event->body_bytes,
                       event->interim ? " interim" : "");
         break;
     case PROTO_SWITCH:
         e->over = true;
-        events_printf(e, " SWITCH@%llu", (unsigned long long)at);
+        events_printf(e, "SWITCH@%llu", (unsigned long long)at);
         break;
     case PROTO_LOST:
         e->over = true;
         if (event->why == NULL)
             e->violation = "LOST without a reason";
-        events_printf(e, "%s%sLOST", e->len ? " " : "", dir == PROTO_REQUEST ? ">" : "<");
+        events_printf(e, "LOST");
         break;
     }
 }
@@ -116,6 +120,7 @@ static inline void events_init(struct events *e, const struct proto_ops *ops)
     memset(e, 0, offsetof(struct events, out));
     e->ops = ops;
     e->out[0] = '\0';
+    e->printed_dir = -1;
     ops->init(e->state);
 }
 
