@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ANSWER_MAX (256u << 20)
 
@@ -134,6 +135,12 @@ void client_parameter(char *path, size_t size, const char *key, const char *valu
     char *encoded = curl_easy_escape(NULL, value, 0);
     snprintf(path + len, size - len, "%c%s=%s", strchr(path, '?') != NULL ? '&' : '?', key, encoded != NULL ? encoded : "");
     curl_free(encoded);
+}
+
+void client_print_json(const json_t *json, bool indented)
+{
+    json_dumpf(json, stdout, (indented ? JSON_INDENT(2) : JSON_COMPACT) | (isatty(1) == 1 ? JSON_ENSURE_ASCII : 0));
+    putchar('\n');
 }
 
 int client_complain(const char *why, long status)

@@ -24,6 +24,9 @@ bool client_healthy(struct client *client);
 /* Appends "key=value" to a path of `size` bytes, percent-encoded, after '?' or '&'. */
 void client_parameter(char *path, size_t size, const char *key, const char *value);
 
+/* Writes JSON and a newline to stdout. On a terminal everything beyond ASCII is escaped: names in it may drive the terminal. */
+void client_print_json(const json_t *json, bool indented);
+
 /* "otshim: why", on stderr, with what could help when nobody answered. Returns the exit status. */
 int client_complain(const char *why, long status);
 

@@ -49,8 +49,7 @@ static int show(struct client *client, const char *id, const struct waterfall_op
     if (document == NULL)
         return client_complain(why, status);
     if (as_json) {
-        json_dumpf(document, stdout, JSON_INDENT(2));
-        putchar('\n');
+        client_print_json(document, true);
         json_decref(document);
         return EXIT_OK;
     }

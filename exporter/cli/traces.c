@@ -83,8 +83,7 @@ static int list(struct client *client, const struct options *options)
     if (traces == NULL)
         return client_complain(why, status) == EXIT_FAILED && status == 400 ? EXIT_USAGE : EXIT_FAILED;
     if (options->json) {
-        json_dumpf(traces, stdout, JSON_INDENT(2));
-        putchar('\n');
+        client_print_json(traces, true);
     } else if (json_array_size(traces) == 0) {
         fputs(options->service != NULL || options->min_duration != NULL || options->errors
                   ? "no trace matches\n"
@@ -139,8 +138,7 @@ static void show_finished(void *arg, json_t *summary)
         return;
     if (follow->options->json) {
         json_object_del(summary, "seenMs");
-        json_dumpf(summary, stdout, JSON_COMPACT);
-        putchar('\n');
+        client_print_json(summary, false);
     } else {
         print_row(&follow->terminal, summary);
     }
