@@ -38,7 +38,8 @@ static struct slot *table_get(void)
     if (slots != NULL)
         return slots;
     const size_t bytes = TRACESTATE_SLOTS * sizeof(struct slot);
-    long mapped = raw_syscall6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long mapped =
+        raw_syscall6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw_failed(mapped))
         return NULL;
     if (atomic_compare_exchange_strong(&table, &slots, (struct slot *)mapped))
@@ -87,7 +88,8 @@ static struct slot *claim(struct slot *slots, uint32_t *number)
             continue;
         struct slot *slot = &slots[*number % TRACESTATE_SLOTS];
         uint32_t old = atomic_load_explicit(&slot->number, memory_order_relaxed);
-        if (old != WRITING && atomic_compare_exchange_strong_explicit(&slot->number, &old, WRITING, memory_order_acquire, memory_order_relaxed))
+        if (old != WRITING &&
+            atomic_compare_exchange_strong_explicit(&slot->number, &old, WRITING, memory_order_acquire, memory_order_relaxed))
             return slot;
     }
     return NULL;
