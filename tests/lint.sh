@@ -62,7 +62,7 @@ tidy()
         echo "skip $what: clang-tidy is not installed"
         return
     fi
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2016  # for the inner shell
     printf '%s\n' "$@" | xargs -P "$jobs" -n 4 sh -c '
         checks=$1 flags=$2; shift 2
         exec clang-tidy --quiet --checks="$checks" --warnings-as-errors="*" "$@" -- $flags' sh "$tidy_checks" "$flags" \

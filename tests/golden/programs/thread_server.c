@@ -134,14 +134,18 @@ int call_upstream(const char *url, char *body, size_t *body_len)
     return 0;
 }
 
+/* Head and body in one system call. */
 static int respond(int fd, int status, const char *body, size_t len)
 {
     char head[256];
     int head_len = snprintf(head, sizeof(head), "HTTP/1.1 %d %s\r\nContent-Length: %zu\r\nContent-Type: text/plain\r\n\r\n", status,
                             status < 400 ? "OK" : "Error", len);
-    if (send_all(fd, head, (size_t)head_len) != 0)
+    struct iovec parts[] = {{.iov_base = head, .iov_len = (size_t)head_len}, {.iov_base = (char *)body, .iov_len = len}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL);
+    if (n < head_len)
         return -1;
-    return send_all(fd, body, len);
+    return send_all(fd, body + (n - head_len), len - (size_t)(n - head_len));
 }
 
 static int handle_fetch(int fd, const struct request *request)
