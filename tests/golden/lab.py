@@ -275,7 +275,7 @@ class Lab:
         deadline = time.monotonic() + seconds
         while True:
             forest = tree.Forest(source())
-            got = forest.render(self.ports, show)
+            got = forest.render(self.ports, show).replace(str(self.directory), "{dir}")
             if got == expected:
                 return forest
             if time.monotonic() >= deadline:

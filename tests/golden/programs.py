@@ -27,10 +27,11 @@ def thread_server(lab, name, port):
     return [COMPILED / "thread_server", port]
 
 
-def gunicorn(lab, name, port, workers=1, kind="sync", threads=1):
+def gunicorn(lab, name, port, workers=1, kind="sync", threads=1, unix=None):
     need(str(VENV / "gunicorn"))
-    return [VENV / "gunicorn", "--chdir", PROGRAMS, "--bind", f"127.0.0.1:{port}", "--workers", workers, "--worker-class", kind,
-            "--threads", threads, "flask_app:app"]
+    binds = ["--bind", f"127.0.0.1:{port}"] + (["--bind", f"unix:{unix}"] if unix else [])
+    return [VENV / "gunicorn", "--chdir", PROGRAMS, *binds, "--workers", workers, "--worker-class", kind, "--threads", threads,
+            "flask_app:app"]
 
 
 def urllib_server(lab, name, port):

@@ -63,6 +63,27 @@ def test_node(lab):
     )
 
 
+def test_node_chunks_both_ways(lab):
+    """A body of 2 MB for which curl asks leave (Expect: 100-continue) and sends in chunks, and an answer in chunks over 50 ms."""
+    front = lab.start(programs.node, "front")
+    body = lab.file("body", "x" * 2_000_000)
+    options = ["-H", "Expect: 100-continue", "-H", "Transfer-Encoding: chunked", "-T", body]
+    done = lab.run([programs.need("curl"), "-sS", *options, front.url("/stream/1")], "shell")
+    assert done.stdout.endswith(b"piece 4\n2000000 bytes came\n")
+    forest = lab.expect(
+        """
+        shell INTERNAL tcp.connect 127.0.0.1:{front}
+
+        shell CLIENT PUT http://127.0.0.1:{front}/stream/1 200 http.request.body.size=2000000 http.response.body.size=59
+          front SERVER PUT /stream/1 200 http.request.body.size=2000000 http.response.body.size=59
+        """,
+        show=["http.request.body.size", "http.response.body.size"],
+    )
+    if forest:
+        server = forest.roots[1].children[0]
+        assert server.end - server.start > 40_000_000
+
+
 def test_node_upstream_refuses(lab):
     front = lab.start(programs.node, "front")
     nobody = laboratory.free_port()

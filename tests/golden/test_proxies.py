@@ -156,6 +156,24 @@ def test_haproxy_storm(lab):
     )
 
 
+def test_nginx_to_gunicorn_by_unix_socket(lab):
+    leaf = lab.start(programs.thread_server, "leaf")
+    app = lab.start(programs.gunicorn, "app", unix=lab.directory / "app.sock")
+    edge = lab.start(programs.nginx, "edge", server=f"location / {{ proxy_pass http://unix:{lab.directory}/app.sock:; }}")
+    lab.get(edge, fetch(leaf.url("/leaf/1")))
+    lab.expect(
+        """
+        edge SERVER GET /fetch/1 200
+          edge INTERNAL unix.connect {dir}/app.sock
+          edge CLIENT GET http://localhost/fetch/1 200
+            app SERVER GET /fetch/1 200
+              app INTERNAL tcp.connect 127.0.0.1:{leaf}
+              app CLIENT GET http://127.0.0.1:{leaf}/leaf/1 200
+                leaf SERVER GET /leaf/1 200
+        """
+    )
+
+
 @pytest.mark.parametrize("last", [programs.webrick, programs.java], ids=["ruby", "java"])
 def test_chain_of_four(lab, last):
     """nginx -> gunicorn/Flask -> Node -> Ruby or Java: one trace."""

@@ -84,6 +84,22 @@ def test_requests_by_name_has_the_lookup(lab):
     )
 
 
+def test_program_started_by_a_request_continues_its_trace(lab):
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(programs.gunicorn, "front")
+    programs.need("curl")
+    assert lab.get(front, f"/spawn/1?url={leaf.url('/leaf/1')}") == "ok /leaf/1\n"
+    lab.expect(
+        """
+        front SERVER GET /spawn/1 200
+          front INTERNAL tcp.connect 127.0.0.1:{leaf} process.executable.name=curl
+          front CLIENT GET http://127.0.0.1:{leaf}/leaf/1 200 process.executable.name=curl
+            leaf SERVER GET /leaf/1 200
+        """,
+        show=["process.executable.name"],
+    )
+
+
 def test_http_server_urllib(lab):
     leaf = lab.start(programs.thread_server, "leaf")
     front = lab.start(programs.urllib_server, "front")

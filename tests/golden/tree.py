@@ -45,7 +45,7 @@ class Span:
             return join(method, url.split("?")[0], at.get("http.response.status_code"))
         if "dns.question.name" in at:
             return join(self.name, at["dns.question.name"])
-        if "connect" in self.name:
+        if self.name.endswith(".connect"):
             return join(self.name, peer_of(at))
         return self.name
 
@@ -168,7 +168,8 @@ class Forest:
             if depth == 0 and lines:
                 lines.append("")
             elsewhere = " (parent elsewhere)" if depth == 0 and span.parent_id else ""
-            shown = "".join(f" {name}={span.attributes[name]}" for name in show if name in span.attributes)
+            facts = span.resource | span.attributes
+            shown = "".join(f" {name}={facts[name]}" for name in show if name in facts)
             lines.append("  " * depth + f"{span.service} {span.kind} {span.what()}{span.outcome()}{elsewhere}{shown}")
         return name_ports("\n".join(lines), ports)
 

@@ -1,5 +1,7 @@
 """Flask, calling out with requests: what most people would write."""
 
+import subprocess
+
 import requests
 from flask import Flask, request
 
@@ -27,6 +29,12 @@ def refused(ident):
     except requests.ConnectionError:
         return "upstream is down\n", 502
     return "unexpected\n"
+
+
+@app.get("/spawn/<ident>")
+def spawn(ident):
+    """Calls out by a program that is started for it."""
+    return subprocess.run(["curl", "-sS", request.args["url"]], capture_output=True, check=True, text=True).stdout
 
 
 @app.get("/boom/<ident>")

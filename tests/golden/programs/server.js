@@ -15,6 +15,17 @@ function get(url) {
 
 http.createServer(async (request, response) => {
   const asked = new URL(request.url, 'http://localhost');
+  let received = 0;
+  for await (const piece of request) received += piece.length;
+  if (asked.pathname.startsWith('/stream')) {
+    // no length known beforehand: chunks
+    for (let n = 0; n < 5; n++) {
+      response.write(`piece ${n}\n`);
+      await new Promise((resolve) => { setTimeout(resolve, 10); });
+    }
+    response.end(`${received} bytes came\n`);
+    return;
+  }
   try {
     let body = `${asked.pathname}\n`;
     for (const url of asked.searchParams.getAll('url')) body += await get(url);
