@@ -13,7 +13,7 @@ COMMON := -std=gnu11 $(WARN) -Iinclude -DOTSHIM_VERSION='"$(VERSION)"' -fno-omit
 # ---- the library: libc alone, hidden by default, no lazily bound symbol of our own ----------------------------------------------
 PRELOAD_SRC := $(wildcard preload/*.c preload/*/*.c)
 PRELOAD_OBJ := $(PRELOAD_SRC:%.c=$(BUILD)/pic/%.o)
-PRELOAD_CFLAGS := $(COMMON) -Ipreload -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-plt -D_GNU_SOURCE -U_FORTIFY_SOURCE \
+PRELOAD_CFLAGS := $(COMMON) -Ipreload -include preload/base/symver.h -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-plt -D_GNU_SOURCE -U_FORTIFY_SOURCE \
                   -fno-stack-protector -fno-exceptions -fno-asynchronous-unwind-tables -funwind-tables
 PRELOAD_LDFLAGS := -shared -Wl,-soname,libotshim.so -Wl,-z,relro,-z,now -Wl,--as-needed -Wl,-z,defs -Wl,--hash-style=gnu \
                    -Wl,--version-script=$(BUILD)/exports.map
@@ -33,11 +33,13 @@ $(BUILD)/pic/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(PRELOAD_CFLAGS) $(CFLAGS) -c $< -o $@
 
-# The exports are the table and nothing else.
-$(BUILD)/exports.map: preload/interpose/symbols.def
+# The exports are the table and nothing else: all the rest has hidden visibility (a `local: *` would need a version for each export, and
+# with one a caller's reference to another version passes us by). The versions of versions.def are there for that very effect.
+$(BUILD)/exports.map: preload/interpose/versions.def
 	@mkdir -p $(@D)
-	@{ echo '{ global:'; printf '%s\n' '#define SYMBOL(family, ret, name, params) @name@' '#include "preload/interpose/symbols.def"' \
-	  | $(CC) -E -P -I. -x c - | grep -o '@[^@]*@' | tr -d '@' | sed 's/$$/;/'; echo 'local: *; };'; } > $@.tmp && mv $@.tmp $@
+	@printf '%s\n' '#define VERSIONED(name, version) version { global: name; };' '#include "preload/interpose/versions.def"' \
+	  | $(CC) -E -P -I. -x c - | awk '{ v = $$1; $$1 = $$2 = $$3 = ""; sub(/;.*/, ""); names[v] = names[v] $$0 ";" } \
+	    END { for (v in names) printf "%s { global:%s };\n", v, names[v]; if (!NR) print "{ global: *; };" }' > $@.tmp && mv $@.tmp $@
 
 $(BUILD)/libotshim.so: $(PRELOAD_OBJ) $(BUILD)/exports.map
 	$(CC) $(PRELOAD_LDFLAGS) $(LDFLAGS) $(PRELOAD_OBJ) -o $@

@@ -7,6 +7,7 @@
 #define OTSHIM_CONN_H
 
 #include "base/base.h"
+#include "conn/names.h"
 #include "conn/table.h"
 #include <netdb.h>
 #include <sys/socket.h>

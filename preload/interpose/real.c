@@ -7,16 +7,19 @@
 
 struct real real;
 
-static void resolve_one(void *slot, const char *name)
-{
-    void *address = lookup_next(name);
-    if (address != NULL)
-        __atomic_store_n((void **)slot, address, __ATOMIC_RELEASE);
-}
-
 void real_resolve(void)
 {
-#define SYMBOL(family, ret, name, params) resolve_one(&real.name, #name);
+    struct lookup_item items[] = {
+#define SYMBOL(family, ret, name, params) {#name, lookup_version(#name), NULL},
+#include "interpose/symbols.def"
+#undef SYMBOL
+    };
+    lookup_next(items, sizeof(items) / sizeof(items[0]));
+    const struct lookup_item *item = items;
+#define SYMBOL(family, ret, name, params)                                                                                          \
+    if (item->found != NULL)                                                                                                       \
+        __atomic_store_n((void **)&real.name, item->found, __ATOMIC_RELEASE);                                                      \
+    item++;
 #include "interpose/symbols.def"
 #undef SYMBOL
 }

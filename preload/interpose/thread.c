@@ -1,0 +1,126 @@
+/* thread.c - a thread starts with its creator's request (design section 4, rule 3), and where that ends.
+ *
+ * pthread_create: if the creator works for a request, the new thread first runs start_with_context, which takes the context over and jumps to
+ * the program's function as a tail call: no frame of ours is on the new thread's stack when the program runs, so return,
+ * pthread_exit, cancellation and C++ exceptions meet what they would meet without us. Its argument is a block of a small fixed pool, given back
+ * before the jump. Nobody works for a request, or no block is free: the call is passed on as it is.
+ *
+ * An inherited context ends where a thread of a pool goes back to its queue: the first wait on a condition variable, a semaphore or
+ * (syscall(), process.c) a futex. Whether it waits for work or for something else cannot be told, so the doubt costs the parent.
+ *
+ * Of pthread_cond_wait and pthread_cond_timedwait there are two versions in glibc: see versions.def. */
+#include "context/context.h"
+#include "interpose/quiet.h"
+#include "interpose/real.h"
+#include "interpose/wrap.h"
+#include <errno.h>
+#include <stdatomic.h>
+
+#define BLOCKS 64u
+
+struct block {
+    _Atomic uint32_t taken;
+    void *(*start)(void *);
+    void *arg;
+    struct ctx ctx;
+};
+
+static struct block blocks[BLOCKS];
+static _Atomic uint32_t next_block; /* where to look first: spreads neighbours over the pool */
+
+static struct block *block_take(void)
+{
+    uint32_t at = atomic_fetch_add_explicit(&next_block, 1, memory_order_relaxed);
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        struct block *b = &blocks[(at + i) % BLOCKS];
+        uint32_t no = 0;
+        if (atomic_compare_exchange_strong_explicit(&b->taken, &no, 1, memory_order_acquire, memory_order_relaxed))
+            return b;
+    }
+    return NULL;
+}
+
+static void block_give(struct block *b)
+{
+    atomic_store_explicit(&b->taken, 0, memory_order_release); /* pairs with block_take */
+}
+
+/* pthread_create itself orders the creator's writes to the block before this. */
+static void *start_with_context(void *arg)
+{
+    struct block *b = arg;
+    void *(*start)(void *) = b->start;
+    void *start_arg = b->arg;
+    ctx_inherit(&b->ctx);
+    block_give(b);
+    return start(start_arg);
+}
+
+WRAP(int, pthread_create, (pthread_t * thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg))
+{
+    struct ctx ctx;
+    struct block *b;
+    if (!QUIET_WATCHING() || !ctx_current(&ctx) || (b = block_take()) == NULL)
+        return REAL(pthread_create)(thread, attr, start, arg);
+    b->start = start;
+    b->arg = arg;
+    b->ctx = ctx;
+    int result = REAL(pthread_create)(thread, attr, start_with_context, b);
+    if (result != 0)
+        block_give(b);
+    return result;
+}
+
+static inline void waits(void)
+{
+    if (QUIET_WATCHING())
+        ctx_waited();
+}
+
+WRAP(int, pthread_cond_wait, (pthread_cond_t * cond, pthread_mutex_t *mutex))
+{
+    waits();
+    return REAL(pthread_cond_wait)(cond, mutex);
+}
+
+WRAP(int, pthread_cond_timedwait, (pthread_cond_t * cond, pthread_mutex_t *mutex, const struct timespec *abstime))
+{
+    waits();
+    return REAL(pthread_cond_timedwait)(cond, mutex, abstime);
+}
+
+/* The clockwait pair is there since glibc 2.30. Without it a program can only get here because it asked by dlsym or a weak reference and
+ * found us; it is told that the clock is not supported. */
+WRAP(int, pthread_cond_clockwait, (pthread_cond_t * cond, pthread_mutex_t *mutex, clockid_t clock, const struct timespec *abstime))
+{
+    waits();
+    if (OTSHIM_UNLIKELY(real.pthread_cond_clockwait == NULL))
+        real_resolve();
+    if (OTSHIM_UNLIKELY(real.pthread_cond_clockwait == NULL))
+        return EINVAL;
+    return real.pthread_cond_clockwait(cond, mutex, clock, abstime);
+}
+
+WRAP(int, sem_wait, (sem_t * sem))
+{
+    waits();
+    return REAL(sem_wait)(sem);
+}
+
+WRAP(int, sem_timedwait, (sem_t * sem, const struct timespec *abstime))
+{
+    waits();
+    return REAL(sem_timedwait)(sem, abstime);
+}
+
+WRAP(int, sem_clockwait, (sem_t * sem, clockid_t clock, const struct timespec *abstime))
+{
+    waits();
+    if (OTSHIM_UNLIKELY(real.sem_clockwait == NULL))
+        real_resolve();
+    if (OTSHIM_UNLIKELY(real.sem_clockwait == NULL)) {
+        errno = EINVAL;
+        return -1;
+    }
+    return real.sem_clockwait(sem, clock, abstime);
+}
