@@ -12,11 +12,11 @@
 
 _Static_assert(sizeof(struct http1) <= PROTO_STATE_MAX, "bounded state");
 
-static void emit(struct http1_cursor *c, struct proto_event event)
+static void emit(struct http1_cursor *c, struct proto_event *event)
 {
-    event.dir = c->dir;
-    event.offset = (size_t)(c->p - c->start);
-    c->sink(c->sink_arg, &event);
+    event->dir = c->dir;
+    event->offset = (size_t)(c->p - c->start);
+    c->sink(c->sink_arg, event);
 }
 
 void http1_lost(struct http1_cursor *c, const char *why)
@@ -24,13 +24,13 @@ void http1_lost(struct http1_cursor *c, const char *why)
     if (c->s->over)
         return;
     c->s->over = true;
-    emit(c, (struct proto_event){.type = PROTO_LOST, .why = why});
+    emit(c, &(struct proto_event){.type = PROTO_LOST, .why = why});
 }
 
 static void switched(struct http1_cursor *c)
 {
     c->s->over = true;
-    emit(c, (struct proto_event){.type = PROTO_SWITCH, .version = c->h->version, .status = c->h->status});
+    emit(c, &(struct proto_event){.type = PROTO_SWITCH, .version = c->h->version, .status = c->h->status});
 }
 
 /* ---- which request does a response answer? -------------------------------------------------------------------------------------- */
@@ -82,7 +82,7 @@ static void message_begin(struct http1_cursor *c)
     part_begin(c);
     h->field = HTTP1_NO_FIELD;
     h->phase = c->dir == PROTO_REQUEST ? HTTP1_METHOD : HTTP1_STATUS;
-    emit(c, (struct proto_event){.type = PROTO_BEGIN});
+    emit(c, &(struct proto_event){.type = PROTO_BEGIN});
 }
 
 static void message_end(struct http1_cursor *c, bool interim)
@@ -98,7 +98,7 @@ static void message_end(struct http1_cursor *c, bool interim)
             s->half[PROTO_REQUEST].phase = HTTP1_START; /* refused: what follows are requests again */
         pop(s);
     }
-    emit(c, (struct proto_event){
+    emit(c, &(struct proto_event){
                 .type = PROTO_END, .interim = interim, .body_bytes = h->body_bytes, .version = h->version, .status = h->status});
 }
 
@@ -161,7 +161,7 @@ void http1_head_done(struct http1_cursor *c)
         message_end(c, false);
         return;
     }
-    emit(c, (struct proto_event){.type = PROTO_HEAD, .version = h->version, .status = h->status, .blank_at = c->blank_at});
+    emit(c, &(struct proto_event){.type = PROTO_HEAD, .version = h->version, .status = h->status, .blank_at = c->blank_at});
     c->blank_at = PROTO_NOWHERE;
     if (c->dir == PROTO_REQUEST)
         request_body(c);

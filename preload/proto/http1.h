@@ -52,16 +52,16 @@ struct http1_half {
     uint32_t head_bytes; /* of the current bounded part */
     uint8_t match;       /* bytes of fixed text matched so far */
     uint8_t carry_len;
-    bool value_begun : 1; /* a piece of the value was reported */
-    bool cr_held : 1;     /* the value's last byte was a CR: part of the line end, or not */
-    bool trailer : 1;
-    bool has_length : 1;      /* Content-Length */
-    bool te_present : 1;      /* Transfer-Encoding other than identity */
-    bool te_chunked : 1;      /* ... chunked was among the codings */
-    bool te_chunked_last : 1; /* ... as the last of them */
-    bool number_begun : 1;    /* digits of Content-Length, or of a chunk's size */
-    bool number_over : 1;     /* white space came after them */
-    bool token_over : 1;      /* the coding's name is complete: parameters, white space */
+    bool value_begun; /* a piece of the value was reported */
+    bool cr_held;     /* the value's last byte was a CR: part of the line end, or not */
+    bool trailer;
+    bool has_length;      /* Content-Length */
+    bool te_present;      /* Transfer-Encoding other than identity */
+    bool te_chunked;      /* ... chunked was among the codings */
+    bool te_chunked_last; /* ... as the last of them */
+    bool number_begun;    /* digits of Content-Length, or of a chunk's size */
+    bool number_over;     /* white space came after them */
+    bool token_over;      /* the coding's name is complete: parameters, white space */
     uint64_t number;
     uint64_t length;     /* Content-Length */
     uint64_t left;       /* of the body or chunk */

@@ -128,6 +128,12 @@ static void line_over(struct http1_cursor *c)
 static void step_version(struct http1_cursor *c)
 {
     struct http1_half *h = c->h;
+    if (h->match == 0 && c->end - c->p >= VERSION_LEN + 2 && memcmp(c->p, "HTTP/1.1\r\n", VERSION_LEN + 2) == 0) {
+        h->version = 11;
+        c->p += VERSION_LEN + 2;
+        line_over(c);
+        return;
+    }
     while (c->p < c->end) {
         char byte = *c->p++;
         if (h->match < VERSION_LEN) {
@@ -151,6 +157,13 @@ static void step_version(struct http1_cursor *c)
 static void step_status(struct http1_cursor *c)
 {
     struct http1_half *h = c->h;
+    if (h->match == 0 && c->end - c->p > VERSION_LEN + 4 && memcmp(c->p, "HTTP/1.1 200 ", VERSION_LEN + 5) == 0) {
+        h->version = 11;
+        h->status = 200;
+        c->p += VERSION_LEN + 5;
+        h->phase = HTTP1_REST;
+        return;
+    }
     while (c->p < c->end) {
         char byte = *c->p++;
         bool fits = true;

@@ -54,7 +54,7 @@ struct proto_event {
     bool interim;
     const char *bytes;
     size_t len;
-    uint8_t version;   /* HTTP: 10, 11 */
+    uint8_t version; /* HTTP: 10, 11 */
     uint16_t status;
     /* HEAD of a request: offset in this feed() of the first byte of the empty line that ends the header block, where a header line
      * can still be inserted; PROTO_NOWHERE when that byte went by in an earlier feed(). */
@@ -82,6 +82,6 @@ struct proto_ops {
 };
 
 extern const struct proto_ops *const proto_table[]; /* NULL-terminated, in order of detection */
-#define PROTO_STATE_MAX 256 /* bytes: the largest state_bytes in the table; asserted in proto/table.c */
+#define PROTO_STATE_MAX 256                         /* bytes: the largest state_bytes in the table; asserted in proto/table.c */
 
 #endif
