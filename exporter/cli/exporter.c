@@ -181,14 +181,15 @@ static bool start_row(struct exporter *exporter, char *why, size_t why_size)
     return exporter->web != NULL;
 }
 
-/* In the reverse order of the row; each part may be missing. */
+/* Each part may be missing. */
 static void stop_row(struct exporter *exporter)
 {
     web_stop(exporter->web);
-    if (exporter->deliver != NULL)
-        deliver_stop(exporter->deliver);
+    /* The rings first: what the deliverer gives up after that stays unread for the next exporter. */
     if (exporter->ingest != NULL)
         ingest_stop(exporter->ingest);
+    if (exporter->deliver != NULL)
+        deliver_stop(exporter->deliver);
     if (exporter->trace != NULL)
         trace_free(exporter->trace);
     store_free(exporter->store);
