@@ -8,7 +8,7 @@
 #   N passed, N failed, N skipped
 #
 # What a suite is made of is found by name, so that adding a test is adding a file. A suite speaks one of three ways: cmocka, pytest,
-# or lines that begin with "ok", "FAIL" or "skip". The timing-sensitive suites run alone, the fuzzers two at a time at the end,
+# or lines that begin with "ok", "FAIL" (or "CRASH") or "skip". The timing-sensitive suites run alone, the fuzzers two at a time at the end,
 # FUZZ_SECONDS (60) each.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -30,7 +30,7 @@ report()
     printf '%-24s %4d passed, %d failed, %d skipped  (%d s)\n' "$1" "$3" "$4" "$5" "$6"
     [ "$4" = 0 ] && return
     echo "---- what failed in $1 (all of it: $2)"
-    grep -nE '^(FAIL|not ok)|^\[  FAILED  \]|^(FAILED|ERROR) |[Ss]anitizer|error:|^E  ' "$2" | tail -n 40
+    grep -nE '^(FAIL|CRASH|not ok)|^\[  FAILED  \]|^(FAILED|ERROR) |[Ss]anitizer|error:|^E  ' "$2" | tail -n 40
     echo "---- its last lines"
     tail -n 25 "$2"
     echo "----"
@@ -47,7 +47,7 @@ plain()
     local name=$1 log=$logs/$1.log start=$SECONDS status=0 ok bad skip
     shift
     "$@" >"$log" 2>&1 || status=$?
-    ok=$(count '^ok\b' "$log") bad=$(count '^(FAIL|not ok)\b' "$log") skip=$(count '^skip\b' "$log")
+    ok=$(count '^ok\b' "$log") bad=$(count '^(FAIL|CRASH|not ok)\b' "$log") skip=$(count '^skip\b' "$log")
     if [ "$status" != 0 ] && [ "$bad" = 0 ]; then
         echo "FAIL $name ended with status $status" >>"$log"
         bad=1
@@ -157,31 +157,10 @@ suite_lint()
     plain lint tests/lint.sh
 }
 
-# One fuzzer, with the seeds that are kept for it; what it finds stays in the log directory.
-fuzz_one()
-{
-    local program=$1 name seconds=$2 seeds=()
-    name=$(basename "$program")
-    [ -d "tests/fuzz/corpus/$name" ] && seeds=("tests/fuzz/corpus/$name")
-    mkdir -p "$logs/$name.corpus"
-    if timeout $((seconds + 120)) "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-        -artifact_prefix="$logs/$name-" "$logs/$name.corpus" "${seeds[@]}" >"$logs/$name.log" 2>&1; then
-        echo "ok $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$name.log") inputs in $seconds s"
-    else
-        tail -n 30 "$logs/$name.log"
-        echo "FAIL $name (all of it: $logs/$name.log)"
-    fi
-}
-
 suite_fuzz()
 {
     build fuzz fuzz-build
-    compgen -G "$build_dir/fuzz/fuzz_*" >/dev/null || return
-    export -f fuzz_one
-    export logs
-    # shellcheck disable=SC2016
-    plain fuzz xargs -P 2 -n 1 bash -c 'fuzz_one "$1" "$0"' "$fuzz_seconds" \
-        < <(find "$build_dir/fuzz" -maxdepth 1 -name 'fuzz_*' -type f -perm -u+x | sort)
+    plain fuzz tests/fuzz/run.sh "$fuzz_seconds"
 }
 
 if [ $# = 0 ]; then
