@@ -15,8 +15,11 @@
 #include "interpose/real.h"
 #include <errno.h>
 
-#define WRAP(ret, name, params)                                                                                                   \
-    OTSHIM_EXPORT ret wrap_##name params __asm__(#name);                                                                          \
+#define WRAP(ret, name, params)                                                                                                    \
+    OTSHIM_EXPORT ret wrap_##name params __asm__(#name);                                                                           \
     OTSHIM_EXPORT ret wrap_##name params
+
+/* Does this libc have it? (REAL() is a call through the pointer: it cannot be compared with NULL.) */
+#define HAVE(name) (real.name != NULL || (real.read == NULL && (real_resolve(), real.name != NULL)))
 
 #endif

@@ -1,0 +1,496 @@
+/* flow.c - from bytes to exchanges, and from exchanges to the context of the thread (design section 4, rule 2).
+ *
+ * The direction of the first bytes tells who the client is where nobody has told us (a descriptor that was passed or inherited). The protocol is
+ * detected on the first bytes that the client sends; until they suffice they are kept, up to CONN_CARRY of them. */
+#include "conn/flow.h"
+#include "base/raw.h"
+#include "conn/exchange.h"
+#include "span/span.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+static inline uint64_t flow_now(struct flow *flow)
+{
+    if (flow->now == 0)
+        flow->now = now_ns();
+    return flow->now;
+}
+
+bool watch_lock(const struct watch *watch)
+{
+    if (!watch_holds(watch))
+        return false;
+    if (OTSHIM_UNLIKELY(!conn_lock(watch->conn))) {
+        if (watch_holds(watch))
+            conn_give_up(watch->conn);
+        return false;
+    }
+    if (OTSHIM_UNLIKELY(!watch_holds(watch))) {
+        conn_unlock(watch->conn);
+        return false;
+    }
+    return true;
+}
+
+/* ---- events of the parser ------------------------------------------------------------------------------------------------------- */
+
+/* The call site of a client call that was slow or failed: only where this thread sent the request and sits in a read that may block.
+ * On a non-blocking socket the read is made from an event loop, and its stack says nothing about who wanted the response. */
+static size_t call_site(struct flow *flow, const struct exchange *exchange, int fd, bool failed, uint64_t *stack)
+{
+    if (!flow->blocking || exchange->side != CONN_OUTBOUND || exchange->thread != (uintptr_t)&otshim_quiet)
+        return 0;
+    if (!stack_wanted(flow_now(flow) - exchange->start_ns, failed))
+        return 0;
+    long flags = raw_syscall3(SYS_fcntl, fd, F_GETFL, 0);
+    if (flags < 0 || (flags & O_NONBLOCK))
+        return 0;
+    return stack_capture(stack, OTSHIM_STACK_MAX);
+}
+
+static void end_with_stack(struct flow *flow, struct exchange *exchange, uint8_t end, int error)
+{
+    uint64_t stack[OTSHIM_STACK_MAX];
+    bool failed = end != OTSHIM_END_COMPLETE || exchange->status >= 400;
+    size_t frames = flow->blocking ? call_site(flow, exchange, flow->fd, failed, stack) : 0;
+    exchange_end(flow->conn, exchange, end, error, flow_now(flow), stack, frames);
+}
+
+static void on_request(struct flow *flow, const struct proto_event *event)
+{
+    struct conn *conn = flow->conn;
+    struct conn_parse *parse = &conn->parse;
+    if (event->type == PROTO_BEGIN) {
+        /* The carry of an earlier call may hold its first bytes; the time is then that of this call, which the parser could tell the
+         * protocol from. */
+        struct exchange *exchange = exchange_begin(conn, conn->role, flow_now(flow));
+        if (exchange == NULL) {
+            conn_pass_locked(conn, OTSHIM_END_LOST, 0);
+            return;
+        }
+        exchange->request_from = flow->position + event->offset;
+        parse->served++;
+        parse->request_open = parse->in_head = true;
+        return;
+    }
+    struct exchange *exchange = conn->newest;
+    if (event->type == PROTO_END)
+        parse->request_open = parse->in_head = false;
+    /* Its response was complete before the request was (an early refusal): the span is written, the rest of the request is nobody's. */
+    if (exchange == NULL || (event->type != PROTO_END && !parse->request_open) || exchange->request_bytes != 0)
+        return;
+    if (event->type == PROTO_FIELD) {
+        exchange_text(exchange, event);
+    } else if (event->type == PROTO_HEAD) {
+        parse->in_head = false;
+        exchange_head(conn, exchange, event->version);
+        if (flow->insertion != NULL && conn->role == CONN_OUTBOUND && !exchange->own_header && !exchange->injected) {
+            size_t at = flow->base + event->blank_at;
+            /* The empty line's CR was the last byte of the piece before this one: still before us, if it is in this call. */
+            if (event->blank_at == PROTO_NOWHERE)
+                at = event->offset == 1 && flow->base > 0 ? flow->base - 1 : PROTO_NOWHERE;
+            if (at != PROTO_NOWHERE && flow->insertions < FLOW_INSERTIONS)
+                flow->insertion[flow->insertions++] = (struct flow_insertion){at, exchange};
+        }
+    } else if (event->type == PROTO_END) {
+        exchange->request_bytes = flow->position + event->offset - exchange->request_from;
+        exchange->request_body_bytes = event->body_bytes;
+    }
+}
+
+static void on_response(struct flow *flow, const struct proto_event *event)
+{
+    struct conn *conn = flow->conn;
+    struct exchange *exchange = conn->oldest;
+    if (event->type == PROTO_BEGIN)
+        conn->parse.response_open = true;
+    if (event->type == PROTO_END && !event->interim)
+        conn->parse.response_open = false;
+    if (exchange == NULL)
+        return;
+    if (conn->role == CONN_OUTBOUND && !flow->response_read) {
+        flow->response_read = true;
+        flow->response_has_owner = exchange->has_owner;
+        flow->response_owner = exchange->owner;
+    }
+    switch (event->type) {
+    case PROTO_BEGIN:
+        if (!exchange->response_begun)
+            exchange->response_from = flow->position + event->offset;
+        exchange->response_begun = true;
+        exchange->response_begin_ns = flow_now(flow);
+        break;
+    case PROTO_HEAD:
+        exchange->status = event->status;
+        /* 1xx but 101 are interim: RFC 9110 15.2 */
+        if (event->status >= 200 || event->status == 101)
+            exchange->first_byte_ns = exchange->response_begin_ns;
+        break;
+    case PROTO_END:
+        if (event->interim)
+            break;
+        exchange->response_bytes = flow->position + event->offset - exchange->response_from;
+        exchange->response_body_bytes = event->body_bytes;
+        if (exchange->status == 101)
+            break; /* PROTO_SWITCH follows */
+        if (exchange->side == CONN_INBOUND) {
+            uint8_t span_id[8];
+            memcpy(span_id, exchange->ctx.span_id, sizeof span_id);
+            exchange_end(conn, exchange, OTSHIM_END_COMPLETE, 0, flow_now(flow), NULL, 0);
+            ctx_leave(span_id);
+        } else {
+            end_with_stack(flow, exchange, OTSHIM_END_COMPLETE, 0);
+        }
+        break;
+    default: break;
+    }
+}
+
+static void on_switch(struct flow *flow)
+{
+    struct conn *conn = flow->conn;
+    span_count(OTSHIM_COUNT_CONN_UPGRADED);
+    if (conn->oldest != NULL)
+        exchange_end(conn, conn->oldest, OTSHIM_END_UPGRADED, 0, flow_now(flow), NULL, 0);
+    conn_pass_locked(conn, OTSHIM_END_LOST, 0);
+}
+
+static void on_event(void *arg, const struct proto_event *event)
+{
+    struct flow *flow = arg;
+    if (atomic_load_explicit(&flow->conn->phase, memory_order_relaxed) == CONN_PASS)
+        return;
+    if (event->type == PROTO_LOST) {
+        span_count(OTSHIM_COUNT_CONN_LOST);
+        conn_pass_locked(flow->conn, OTSHIM_END_LOST, 0);
+    } else if (event->type == PROTO_SWITCH) {
+        on_switch(flow);
+    } else if (event->dir == PROTO_REQUEST) {
+        on_request(flow, event);
+    } else {
+        on_response(flow, event);
+    }
+}
+
+/* ---- feeding ---------------------------------------------------------------------------------------------------------------------- */
+
+static void unknown_protocol(struct conn *conn)
+{
+    connect_settle_locked(conn, NULL, OTSHIM_END_COMPLETE);
+    span_count(OTSHIM_COUNT_CONN_UNKNOWN);
+    atomic_store_explicit(&conn->phase, CONN_PASS, memory_order_relaxed);
+}
+
+static const struct proto_ops *detect(const char *bytes, size_t len, bool *maybe)
+{
+    *maybe = false;
+    for (const struct proto_ops *const *at = proto_table; *at != NULL; at++) {
+        enum proto_match match = (*at)->detect(PROTO_REQUEST, bytes, len);
+        if (match == PROTO_YES)
+            return *at;
+        if (match == PROTO_MAYBE)
+            *maybe = true;
+    }
+    return NULL;
+}
+
+/* True if the bytes are to be parsed now: the protocol is known, and the carry has been fed. */
+static bool detect_locked(struct flow *flow, const char *bytes, size_t len)
+{
+    struct conn *conn = flow->conn;
+    struct conn_parse *parse = &conn->parse;
+    char head[2 * CONN_CARRY];
+    if (flow->dir != PROTO_REQUEST) { /* the server speaks first: none of ours does */
+        unknown_protocol(conn);
+        return false;
+    }
+    size_t take = len < CONN_CARRY ? len : CONN_CARRY;
+    memcpy(head, parse->carry, parse->carry_len);
+    memcpy(head + parse->carry_len, bytes, take);
+    bool maybe;
+    const struct proto_ops *proto = detect(head, parse->carry_len + take, &maybe);
+    if (proto == NULL) {
+        if (!maybe || parse->carry_len + len > CONN_CARRY) {
+            unknown_protocol(conn);
+        } else {
+            memcpy(parse->carry + parse->carry_len, bytes, len);
+            parse->carry_len = (uint8_t)(parse->carry_len + len);
+            parse->position[PROTO_REQUEST] += len;
+        }
+        return false;
+    }
+    parse->proto = proto;
+    memset(parse->state, 0, proto->state_bytes);
+    proto->init(parse->state);
+    atomic_store_explicit(&conn->phase, CONN_PARSE, memory_order_relaxed);
+    if (parse->carry_len > 0) {
+        struct flow_insertion *insertion = flow->insertion;
+        size_t carried = parse->carry_len;
+        parse->carry_len = 0;
+        flow->position = parse->position[PROTO_REQUEST] - carried;
+        flow->insertion = NULL; /* these bytes are gone */
+        proto->feed(parse->state, PROTO_REQUEST, head, carried, on_event, flow);
+        flow->insertion = insertion;
+    }
+    return true;
+}
+
+void flow_feed_locked(struct flow *flow, enum proto_dir dir, const char *bytes, size_t len)
+{
+    struct conn *conn = flow->conn;
+    struct conn_parse *parse = &conn->parse;
+    flow->dir = dir;
+    conn->feeds++;
+    if (len == 0 || atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS)
+        return;
+    if (parse->proto == NULL && !detect_locked(flow, bytes, len))
+        return;
+    flow->position = parse->position[dir];
+    parse->position[dir] += len;
+    parse->proto->feed(parse->state, dir, bytes, len, on_event, flow);
+}
+
+static void skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
+{
+    struct conn *conn = flow->conn;
+    struct conn_parse *parse = &conn->parse;
+    conn->feeds++;
+    if (len == 0 || atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS)
+        return;
+    if (parse->proto == NULL) {
+        unknown_protocol(conn);
+        return;
+    }
+    flow->dir = dir;
+    flow->position = parse->position[dir];
+    parse->position[dir] += len;
+    parse->proto->skip(parse->state, dir, len, on_event, flow);
+}
+
+/* Which errors of a read or write mean that the connection is over? The others are about the call. */
+static bool is_fatal(int error)
+{
+    switch (error) {
+    case ECONNRESET:
+    case EPIPE:
+    case ETIMEDOUT:
+    case ECONNABORTED:
+    case ECONNREFUSED:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case ENETRESET:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case EIO: return true;
+    default: return false;
+    }
+}
+
+void flow_result_locked(struct conn *conn, ssize_t result, int error)
+{
+    if (conn->connect == CONN_CONNECTING)
+        connect_first_io_locked(conn, result, error);
+    if (result < 0 && is_fatal(error))
+        exchange_end_all(conn, OTSHIM_END_RESET, error);
+}
+
+/* ---- received ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool same_request(const struct ctx *a, const struct ctx *b)
+{
+    return memcmp(a->span_id, b->span_id, sizeof a->span_id) == 0 && memcmp(a->trace_id, b->trace_id, sizeof a->trace_id) == 0;
+}
+
+/* Enters what the thread is in already? Then nothing changes: an inherited context stays one that ends with the next wait. */
+static void enter(const struct ctx *ctx)
+{
+    struct ctx now;
+    if (!ctx_current(&now) || !same_request(&now, ctx))
+        ctx_enter(ctx);
+}
+
+/* A thread that reads from an inbound connection works for the one request that is unanswered on it. Two of them (pipelining): which one the
+ * program turns to next is its own affair, so neither. A head that is not complete has no identity yet. */
+static void context_inbound(struct conn *conn)
+{
+    struct exchange *exchange = conn->oldest;
+    if (exchange != NULL && exchange->next == NULL && exchange->head_done && exchange->fork_generation == otshim_fork_generation)
+        enter(&exchange->ctx);
+    else
+        ctx_clear();
+}
+
+/* Bytes that we do not understand. Inbound: somebody's request, whose we cannot say. Outbound: the answer to whoever wrote last, if
+ * that is the thread's own request; any other is not known. */
+static void context_unparsed(struct conn *conn)
+{
+    struct ctx now;
+    if (conn->role != CONN_OUTBOUND || !ctx_current(&now) || !conn->origin.has_parent || !same_request(&now, &conn->origin))
+        ctx_clear();
+}
+
+static void context_outbound(struct flow *flow)
+{
+    struct ctx owner;
+    if (!flow->response_read)
+        return; /* nobody waits for these bytes (a 408 on an idle connection): they tell nothing */
+    if (!flow->response_has_owner) {
+        ctx_clear();
+        return;
+    }
+    owner = flow->response_owner;
+    if (owner.rule != OTSHIM_PARENT_INHERITED && owner.rule != OTSHIM_PARENT_ENVIRON)
+        owner.rule = OTSHIM_PARENT_THREAD;
+    enter(&owner);
+}
+
+static void set_role(struct conn *conn, uint8_t role)
+{
+    if (conn->role == CONN_UNKNOWN)
+        conn->role = role;
+}
+
+static void end_of_stream(struct flow *flow)
+{
+    struct conn *conn = flow->conn;
+    struct conn_parse *parse = &conn->parse;
+    bool parsed = atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PARSE;
+    conn->feeds++;
+    if (conn->role == CONN_INBOUND) {
+        /* The peer may have shut down its sending side only: what is complete can still be answered. */
+        if (parsed)
+            parse->proto->eof(parse->state, PROTO_REQUEST, on_event, flow);
+        if (conn->newest != NULL && parse->request_open)
+            exchange_end(conn, conn->newest, OTSHIM_END_PEER_CLOSED, 0, flow_now(flow), NULL, 0);
+        return;
+    }
+    flow->position = parse->position[PROTO_RESPONSE];
+    if (parsed)
+        parse->proto->eof(parse->state, PROTO_RESPONSE, on_event, flow);
+    while (conn->oldest != NULL)
+        end_with_stack(flow, conn->oldest, OTSHIM_END_PEER_CLOSED, 0);
+}
+
+static void received(const struct watch *watch, const struct iovec *iov, size_t iovcnt, ssize_t result, size_t asked, bool unseen,
+                     bool blocking)
+{
+    struct conn *conn = watch->conn;
+    int error = errno;
+    if (result < 0 && (error == EAGAIN || error == EINTR))
+        return;
+    if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS && conn->connect == CONN_CONNECTED) {
+        if (result > 0 && watch_holds(watch))
+            context_unparsed(conn);
+        return;
+    }
+    if (!watch_lock(watch)) {
+        if (result > 0)
+            ctx_clear();
+        return;
+    }
+    struct flow flow = {.conn = conn, .fd = watch->fd, .blocking = blocking};
+    flow_result_locked(conn, result, error);
+    if (result > 0) {
+        set_role(conn, CONN_INBOUND);
+        enum proto_dir dir = conn->role == CONN_INBOUND ? PROTO_REQUEST : PROTO_RESPONSE;
+        size_t left = (size_t)result;
+        if (unseen)
+            skip_locked(&flow, dir, left);
+        for (size_t i = 0; !unseen && i < iovcnt && left > 0; i++) {
+            size_t len = iov[i].iov_len < left ? iov[i].iov_len : left;
+            flow_feed_locked(&flow, dir, iov[i].iov_base, len);
+            flow.base += len;
+            left -= len;
+        }
+        if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS && !flow.response_read)
+            context_unparsed(conn);
+        else if (conn->role == CONN_INBOUND)
+            context_inbound(conn);
+        else
+            context_outbound(&flow);
+    } else if (result == 0 && asked > 0) {
+        end_of_stream(&flow);
+    }
+    conn_unlock(conn);
+    errno = error;
+}
+
+void flow_received(const struct watch *watch, const struct iovec *iov, size_t iovcnt, ssize_t result, size_t asked, bool blocking)
+{
+    received(watch, iov, iovcnt, result, asked, false, blocking);
+}
+
+void flow_received_unseen(const struct watch *watch, ssize_t result, size_t asked)
+{
+    received(watch, NULL, 0, result, asked, true, false);
+}
+
+/* ---- sent ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* Whose bytes are these? For reads of a connection that is not parsed (above), and for the wait family. */
+void flow_note_writer_locked(struct conn *conn)
+{
+    if (conn->role == CONN_INBOUND || (conn->connect == CONN_CONNECT_HELD && conn->parse.served == 0))
+        return;
+    if (!ctx_current(&conn->origin))
+        conn->origin.has_parent = false;
+}
+
+static void sent(const struct watch *watch, const struct iovec *iov, size_t iovcnt, ssize_t result, bool unseen)
+{
+    struct conn *conn = watch->conn;
+    int error = errno;
+    if (result == 0 || (result < 0 && (error == EAGAIN || error == EINTR)))
+        return;
+    if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS && conn->role == CONN_INBOUND)
+        return;
+    if (!watch_lock(watch))
+        return;
+    struct flow flow = {.conn = conn, .fd = watch->fd};
+    flow_result_locked(conn, result, error);
+    if (result > 0) {
+        set_role(conn, CONN_OUTBOUND);
+        enum proto_dir dir = conn->role == CONN_OUTBOUND ? PROTO_REQUEST : PROTO_RESPONSE;
+        size_t left = (size_t)result;
+        if (unseen)
+            skip_locked(&flow, dir, left);
+        for (size_t i = 0; !unseen && i < iovcnt && left > 0; i++) {
+            size_t len = iov[i].iov_len < left ? iov[i].iov_len : left;
+            flow_feed_locked(&flow, dir, iov[i].iov_base, len);
+            flow.base += len;
+            left -= len;
+        }
+        if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS)
+            flow_note_writer_locked(conn);
+    }
+    conn_unlock(conn);
+    errno = error;
+}
+
+void flow_sent(const struct watch *watch, const struct iovec *iov, size_t iovcnt, ssize_t result)
+{
+    sent(watch, iov, iovcnt, result, false);
+}
+
+void flow_sent_unseen(const struct watch *watch, ssize_t result)
+{
+    sent(watch, NULL, 0, result, true);
+}
+
+/* ---- shutdown and close ---------------------------------------------------------------------------------------------------------------- */
+
+/* The program ends its sending direction: a response that ends with the connection is complete now. With the lock. */
+void flow_send_closed_locked(struct conn *conn)
+{
+    struct flow flow = {.conn = conn};
+    struct conn_parse *parse = &conn->parse;
+    enum proto_dir dir = conn->role == CONN_INBOUND ? PROTO_RESPONSE : PROTO_REQUEST;
+    conn->feeds++;
+    if (atomic_load_explicit(&conn->phase, memory_order_relaxed) != CONN_PARSE)
+        return;
+    flow.position = parse->position[dir];
+    parse->proto->eof(parse->state, dir, on_event, &flow);
+    if (conn->role == CONN_INBOUND)
+        exchange_end_all(conn, OTSHIM_END_LOCAL_CLOSED, 0);
+}

@@ -1,0 +1,41 @@
+/* inject.h - what the program sends on a watched connection, with a traceparent put into its HTTP/1 request heads.
+ *
+ * Which outbound requests carry none (OTSHIM_COUNT_NOT_INJECTED): those whose empty line's first byte was sent by an earlier call; sent with
+ * MSG_OOB, MSG_ZEROCOPY, MSG_FASTOPEN, an address, or control data; in more than INJECT_IOV_MAX pieces; the fifth and further heads in one call. */
+#ifndef OTSHIM_INJECT_H
+#define OTSHIM_INJECT_H
+
+#include "conn/flow.h"
+
+#define INJECT_IOV_MAX 62
+
+/* A call that sends bytes. plain() makes exactly the call that the program made. */
+struct output {
+    ssize_t (*plain)(const struct output *output);
+    int fd;
+    int flags; /* of send and its kin; 0 for write and writev */
+    const void *buf;
+    size_t len;
+    const struct iovec *iov; /* NULL: buf and len */
+    size_t iovcnt;
+    const struct msghdr *msg; /* plain()'s own */
+    const struct sockaddr *addr;
+    socklen_t addrlen;
+    bool may_inject;
+};
+
+/* Makes the call, watched. Result and errno are those of the call as the program made it. */
+ssize_t inject_output(const struct watch *watch, const struct output *output);
+
+/* Sends what is left of a line of ours, before anything else may be sent on this connection (by sendfile or splice, too). 0, or -1 with
+ * the errno that the program's own call would have got. */
+int inject_settle(const struct watch *watch, int flags);
+
+/* With the lock: the connection is over, or the program gave up in the middle of a request. */
+void inject_drop_debt(struct conn *conn);
+
+/* May these bytes be looked at before the kernel has? A pointer that the kernel would refuse (EFAULT) must not crash us. True for pages that were
+ * found readable once; others are tried out by a futex wait that cannot wait. */
+bool inject_readable(const void *bytes, size_t len);
+
+#endif

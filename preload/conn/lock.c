@@ -1,0 +1,133 @@
+/* lock.c - the try-lock of a connection. The idea is in state.h. */
+#include "conn/exchange.h"
+#include "conn/state.h"
+#include "span/span.h"
+
+/* About 100 pauses are 1 to 4 us: longer than any look at bytes takes, shorter than a system call's worth of harm. */
+#define LOCK_ATTEMPTS 100
+
+#define GENERATION_SHIFT 48
+#define OWNER_MASK 0x0000fffffffffffcull
+
+static inline void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("pause" ::: "memory");
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+static inline uint64_t generation_bits(void)
+{
+    return (uint64_t)otshim_fork_generation << GENERATION_SHIFT;
+}
+
+static inline uint64_t self(void)
+{
+    return generation_bits() | ((uint64_t)(uintptr_t)&otshim_quiet & OWNER_MASK);
+}
+
+/* Taken by a thread of this process? */
+static inline bool is_held(uint64_t word)
+{
+    return word != 0 && (word >> GENERATION_SHIFT << GENERATION_SHIFT) == generation_bits();
+}
+
+/* The former owner is a thread of our parent: what it was doing here will never be finished. */
+static void after_stale_owner(struct conn *conn)
+{
+    exchange_forget_all(conn);
+    atomic_store_explicit(&conn->phase, CONN_PASS, memory_order_relaxed);
+}
+
+bool conn_lock(struct conn *conn)
+{
+    uint64_t mine = self();
+    for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
+        uint64_t word = atomic_load_explicit(&conn->lock, memory_order_relaxed);
+        if (OTSHIM_LIKELY(!is_held(word))) {
+            if (OTSHIM_LIKELY(
+                    atomic_compare_exchange_weak_explicit(&conn->lock, &word, mine, memory_order_acquire, memory_order_relaxed))) {
+                if (OTSHIM_UNLIKELY(word != 0))
+                    after_stale_owner(conn);
+                return true;
+            }
+        } else if ((word & ~CONN_REQUESTS) == mine) {
+            return false;
+        }
+        pause_briefly();
+    }
+    return false;
+}
+
+void conn_pass_locked(struct conn *conn, uint8_t end, int error)
+{
+    exchange_end_all(conn, end, error);
+    connect_settle_locked(conn, NULL, OTSHIM_END_COMPLETE);
+    atomic_store_explicit(&conn->phase, CONN_PASS, memory_order_relaxed);
+}
+
+/* True if the connection is over: its memory goes back to the pool once the lock is released. */
+static bool carry_out(struct conn *conn, uint64_t requests)
+{
+    if (requests & CONN_GIVE_UP)
+        conn_pass_locked(conn, OTSHIM_END_LOST, 0);
+    if (requests & CONN_FINISH)
+        conn_finish_locked(conn);
+    return (requests & CONN_FINISH) != 0;
+}
+
+/* Release pairs with the acquire of the next owner. */
+static void unlock(struct conn *conn, bool finished)
+{
+    uint64_t word = self();
+    while (OTSHIM_UNLIKELY(
+        !atomic_compare_exchange_strong_explicit(&conn->lock, &word, 0, memory_order_release, memory_order_relaxed))) {
+        uint64_t requests = word & CONN_REQUESTS;
+        if (requests == 0)
+            return; /* not ours: a child forked by a system call in the middle of this. The word is stale there. */
+        if (atomic_compare_exchange_strong_explicit(&conn->lock, &word, word & ~CONN_REQUESTS, memory_order_acquire,
+                                                    memory_order_relaxed))
+            finished |= carry_out(conn, requests);
+        word = self();
+    }
+    if (finished)
+        conn_recycle(conn);
+}
+
+void conn_unlock(struct conn *conn)
+{
+    unlock(conn, false);
+}
+
+static void request(struct conn *conn, uint64_t what)
+{
+    uint64_t word = atomic_load_explicit(&conn->lock, memory_order_relaxed);
+    for (;;) {
+        if (is_held(word)) {
+            if (atomic_compare_exchange_weak_explicit(&conn->lock, &word, word | what, memory_order_acq_rel, memory_order_relaxed))
+                return;
+            continue;
+        }
+        if (!atomic_compare_exchange_weak_explicit(&conn->lock, &word, self(), memory_order_acquire, memory_order_relaxed))
+            continue;
+        if (word != 0)
+            after_stale_owner(conn);
+        unlock(conn, carry_out(conn, what));
+        return;
+    }
+}
+
+void conn_give_up(struct conn *conn)
+{
+    if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS)
+        return;
+    span_count(OTSHIM_COUNT_CONN_BUSY);
+    request(conn, CONN_GIVE_UP);
+}
+
+void conn_finish(struct conn *conn)
+{
+    request(conn, CONN_FINISH);
+}

@@ -1,0 +1,185 @@
+/* table.c - descriptors to objects, and what they mean to a thread that waits for them.
+ *
+ * An entry is changed by atomic exchange only, so that exactly one thread ever drops the reference that an entry stood for. Objects are freed to
+ * their pools when the last entry goes; connections first end what is in progress (conn.c). */
+#include "conn/table.h"
+#include "base/pool.h"
+#include "conn/exchange.h"
+#include "conn/flow.h"
+#include "span/span.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+_Atomic(struct fd_object *) *fd_table;
+
+/* One above the highest descriptor ever entered: close_range(3, ~0) need not walk a million entries. */
+static _Atomic int table_end;
+
+static struct pool listeners = POOL_INIT(sizeof(struct listener), 16, 16384);
+static struct pool epoll_sets = POOL_INIT(sizeof(struct epoll_set), 64, 65536);
+
+int fd_table_init(void)
+{
+    void *map =
+        mmap(NULL, FD_TABLE_MAX * sizeof *fd_table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED)
+        return -errno;
+    fd_table = map;
+    return 0;
+}
+
+int fd_table_end(void)
+{
+    return atomic_load_explicit(&table_end, memory_order_relaxed);
+}
+
+static _Atomic uint32_t *references_of(struct fd_object *object)
+{
+    switch (object->kind) {
+    case FD_CONN: return &((struct conn *)object)->references;
+    case FD_LISTENER: return &((struct listener *)object)->references;
+    default: return &((struct epoll_set *)object)->references;
+    }
+}
+
+bool fd_retain(struct fd_object *object)
+{
+    _Atomic uint32_t *references = references_of(object);
+    uint32_t have = atomic_load_explicit(references, memory_order_relaxed);
+    do {
+        if (have == 0)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(references, &have, have + 1, memory_order_acquire, memory_order_relaxed));
+    return true;
+}
+
+void fd_drop(struct fd_object *object)
+{
+    if (atomic_fetch_sub_explicit(references_of(object), 1, memory_order_acq_rel) != 1)
+        return;
+    if (object->kind == FD_CONN) {
+        conn_finish((struct conn *)object);
+    } else if (object->kind == FD_LISTENER) {
+        atomic_fetch_add_explicit(&((struct listener *)object)->generation, 1, memory_order_release);
+        pool_put(&listeners, object);
+    } else {
+        pool_put(&epoll_sets, object);
+    }
+}
+
+void fd_put(int fd, struct fd_object *object)
+{
+    if ((unsigned)fd >= FD_TABLE_MAX || fd_table == NULL) {
+        if (object != NULL) {
+            span_count(OTSHIM_COUNT_FD_ABOVE_TABLE);
+            fd_drop(object);
+        }
+        return;
+    }
+    if (object == NULL && atomic_load_explicit(&fd_table[fd], memory_order_relaxed) == NULL)
+        return;
+    struct fd_object *former = atomic_exchange_explicit(&fd_table[fd], object, memory_order_acq_rel);
+    if (former != NULL)
+        fd_drop(former);
+    int end = atomic_load_explicit(&table_end, memory_order_relaxed);
+    while (object != NULL && fd >= end &&
+           !atomic_compare_exchange_weak_explicit(&table_end, &end, fd + 1, memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
+void fd_forget(int fd, struct fd_object *object)
+{
+    struct fd_object *expected = object;
+    if ((unsigned)fd < FD_TABLE_MAX && fd_table != NULL && object != NULL &&
+        atomic_compare_exchange_strong_explicit(&fd_table[fd], &expected, NULL, memory_order_acq_rel, memory_order_relaxed))
+        fd_drop(object);
+}
+
+struct listener *listener_new(void)
+{
+    struct listener *listener = pool_get(&listeners);
+    if (listener == NULL) {
+        span_count(OTSHIM_COUNT_CONN_POOL_FULL);
+        return NULL;
+    }
+    listener->object.kind = FD_LISTENER;
+    listener->stream = false;
+    listener->path = 0;
+    memset(&listener->local, 0, sizeof listener->local);
+    atomic_store_explicit(&listener->references, 1, memory_order_relaxed);
+    return listener;
+}
+
+/* ---- what waiting for a descriptor means ------------------------------------------------------------------------------------------- */
+
+static enum fd_wait_class outbound_class(int fd)
+{
+    struct watch watch;
+    struct ctx now, owner;
+    bool has_owner, idle;
+    if (!watch_begin(&watch, fd) || !watch_holds(&watch) || !conn_lock(watch.conn))
+        return FD_WAIT_FOREIGN;
+    struct conn *conn = watch.conn;
+    const struct exchange *exchange = conn->oldest;
+    if (exchange != NULL) {
+        idle = false;
+        has_owner = exchange->has_owner;
+        owner = exchange->owner;
+    } else { /* connecting, or talking something that we do not parse */
+        idle = conn->connect == CONN_CONNECTED && conn->phase != CONN_PASS && conn->parse.served > 0;
+        has_owner = conn->origin.has_parent;
+        owner = conn->origin;
+    }
+    conn_unlock(conn);
+    if (idle)
+        return FD_WAIT_FOREIGN;
+    if (!ctx_current(&now))
+        return has_owner ? FD_WAIT_FOREIGN : FD_WAIT_OWN;
+    return has_owner && memcmp(now.span_id, owner.span_id, sizeof now.span_id) == 0 ? FD_WAIT_OWN : FD_WAIT_FOREIGN;
+}
+
+enum fd_wait_class fd_wait_class(int fd)
+{
+    struct fd_object *object = fd_get(fd);
+    if (object == NULL)
+        return FD_WAIT_UNWATCHED;
+    if (object->kind == FD_LISTENER)
+        return FD_WAIT_INBOUND;
+    if (object->kind == FD_EPOLL)
+        return fd_epoll_is_loop(fd) ? FD_WAIT_LOOP : FD_WAIT_UNWATCHED;
+    if (((struct conn *)object)->role == CONN_INBOUND)
+        return FD_WAIT_INBOUND;
+    return outbound_class(fd);
+}
+
+void fd_epoll_made(int epfd)
+{
+    struct epoll_set *set = pool_get(&epoll_sets);
+    if (set == NULL)
+        return; /* unknown: counts as a loop */
+    set->object.kind = FD_EPOLL;
+    atomic_store_explicit(&set->loop, false, memory_order_relaxed);
+    atomic_store_explicit(&set->references, 1, memory_order_relaxed);
+    fd_put(epfd, &set->object);
+}
+
+/* A socket that nobody has seen yet - not listening, not connected - may become either, so it says nothing now; the loops of programs add
+ * their listening socket or their connections, one of which they have to. */
+void fd_epoll_added(int epfd, int fd)
+{
+    struct fd_object *object = fd_get(epfd);
+    if (object == NULL || object->kind != FD_EPOLL ||
+        atomic_load_explicit(&((struct epoll_set *)object)->loop, memory_order_relaxed))
+        return;
+    enum fd_wait_class class = fd_wait_class(fd);
+    if (class == FD_WAIT_INBOUND || class == FD_WAIT_LOOP)
+        atomic_store_explicit(&((struct epoll_set *)object)->loop, true, memory_order_relaxed);
+}
+
+bool fd_epoll_is_loop(int epfd)
+{
+    struct fd_object *object = fd_get(epfd);
+    return object == NULL || object->kind != FD_EPOLL ||
+           atomic_load_explicit(&((struct epoll_set *)object)->loop, memory_order_relaxed);
+}
