@@ -188,7 +188,7 @@ static const char *socket_answer(int error)
 static void look_for_socket(struct subject *subject)
 {
     char places[3][PATH_MAX], path[PATH_MAX + 64];
-    int count = 0, error = -ENOENT;
+    int count = 0, last = 0, error = -ENOENT;
     const char *set = environ_get(subject->environ, subject->environ_len, "OTSHIM_SOCKET");
     const char *runtime = environ_get(subject->environ, subject->environ_len, "XDG_RUNTIME_DIR");
     if (set != NULL && set[0] != 0) {
@@ -202,6 +202,7 @@ static void look_for_socket(struct subject *subject)
     for (int i = 0; i < count; i++) {
         snprintf(path, sizeof(path), "/proc/%d/root%.4000s", (int)subject->pid, places[i]);
         error = probe_socket(path);
+        last = i;
         if (error == 0) {
             report_add(subject->report, FINDING_GOOD, "socket", "an exporter listens on the socket that it uses, %.300s",
                        places[i]);
@@ -216,8 +217,8 @@ static void look_for_socket(struct subject *subject)
                        "there is no exporter in any of the places where it looks: its spans wait in its memory until one starts"),
             "otshim exporter; or set OTSHIM_SOCKET for both. In a container, the socket has to be mounted into it");
     else
-        finding_remedy(report_add(subject->report, FINDING_PARTLY, "socket", "the exporter's socket that it uses, %.300s, %s", path,
-                                  socket_answer(error)),
+        finding_remedy(report_add(subject->report, FINDING_PARTLY, "socket", "the exporter's socket that it uses, %.300s, %s",
+                                  places[last], socket_answer(error)),
                        "otshim exporter, with the same OTSHIM_SOCKET");
 }
 
