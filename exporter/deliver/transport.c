@@ -2,7 +2,12 @@
  *
  * libcurl says which sockets it wants watched (on_socket_wanted) and when it wants to be called at the latest (on_timer_wanted); libevent watches
  * them, and each event goes back by curl_multi_socket_action. After each such call the finished requests are collected. The easy
- * handles are made once and used again, so that their options are set once; connections are the multi handle's and stay open. */
+ * handles are made once and used again, so that their options are set once; connections are the multi handle's and stay open.
+ *
+ * libcurl 7.87 to 7.88.1 (Debian 12 has it) cannot use a kept connection again when HTTP/2 is asked for by prior knowledge: it puts a second
+ * HTTP/2 layer on top of the first, "Error in the HTTP2 framing layer" (curl issue 10634, mended in 8.0.0). Asked for plain HTTP/2 it uses such a
+ * connection well, but without one it would begin with HTTP/1.1. So there each request is tried on a kept connection first, with a socket
+ * function that opens none, and where that finds no connection, on a new one by prior knowledge. */
 #include "deliver/transport.h"
 #include "deliver/failure.h"
 #include "deliver/grpc.h"
@@ -19,6 +24,7 @@ struct exchange {
     struct transport *transport;
     CURL *easy;
     bool busy;
+    bool kept_only; /* this try is for a kept connection alone */
     char error[CURL_ERROR_SIZE];
     struct answer answer;
     void (*done)(void *arg, const struct answer *answer);
@@ -33,43 +39,57 @@ struct transport {
     struct curl_slist *headers;
     char where[300], peer[280];
     bool loopback;
+    bool reuse_is_broken; /* see above */
     struct exchange exchanges[TRANSPORT_IN_FLIGHT];
 };
 
 /* ---- between libcurl and libevent ---- */
+
+static bool exchange_begin(struct exchange *exchange, bool kept_only);
+
+static void describe(struct exchange *exchange, CURLcode result)
+{
+    struct transport *transport = exchange->transport;
+    curl_off_t connect_us = 0;
+    struct failure_context context = {.peer = transport->peer,
+                                      .details = exchange->error,
+                                      .grpc = transport->config->protocol == OTLP_GRPC,
+                                      .timeout_ms = transport->config->timeout_ms};
+    curl_easy_getinfo(exchange->easy, CURLINFO_OS_ERRNO, &context.os_error);
+    curl_easy_getinfo(exchange->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
+    context.connected = connect_us > 0;
+    failure_describe(&exchange->answer, result, &context);
+}
+
+static void exchange_end(struct exchange *exchange, CURLcode result)
+{
+    struct answer *answer = &exchange->answer;
+    struct transport *transport = exchange->transport;
+    curl_easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &answer->http_status);
+    /* Where we ourselves stopped reading, what came is the answer. */
+    if (result == CURLE_OK || (result == CURLE_WRITE_ERROR && answer->body_too_long))
+        answer->arrived = true;
+    else
+        describe(exchange, result);
+    curl_multi_remove_handle(transport->multi, exchange->easy);
+    if (result == CURLE_COULDNT_CONNECT && exchange->kept_only && exchange_begin(exchange, false))
+        return;
+    exchange->busy = false;
+    struct answer taken = *answer; /* done may begin the next request in this very exchange */
+    answer_init(answer);
+    exchange->done(exchange->arg, &taken);
+    answer_free(&taken);
+}
 
 static void collect(struct transport *transport)
 {
     CURLMsg *message;
     int left;
     while ((message = curl_multi_info_read(transport->multi, &left))) {
-        if (message->msg != CURLMSG_DONE)
-            continue;
         struct exchange *exchange = NULL;
-        CURLcode result = message->data.result; /* the message dies with remove_handle */
-        CURL *easy = message->easy_handle;
-        curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&exchange);
-        struct answer *answer = &exchange->answer;
-        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer->http_status);
-        struct failure_context context = {.peer = transport->peer,
-                                          .details = exchange->error,
-                                          .grpc = transport->config->protocol == OTLP_GRPC,
-                                          .timeout_ms = transport->config->timeout_ms};
-        curl_off_t connect_us = 0;
-        curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &context.os_error);
-        curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connect_us);
-        context.connected = connect_us > 0;
-        /* We ourselves stopped reading: what came is the answer. */
-        if (result == CURLE_OK || (result == CURLE_WRITE_ERROR && answer->body_too_long))
-            answer->arrived = true;
-        else
-            failure_describe(answer, result, &context);
-        curl_multi_remove_handle(transport->multi, easy);
-        exchange->busy = false;
-        struct answer taken = *answer; /* done may begin the next request in this very exchange */
-        answer_init(answer);
-        exchange->done(exchange->arg, &taken);
-        answer_free(&taken);
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&exchange);
+        if (message->msg == CURLMSG_DONE && exchange)
+            exchange_end(exchange, message->data.result);
     }
 }
 
@@ -184,6 +204,29 @@ static bool exchange_init(struct exchange *exchange, struct transport *transport
     return true;
 }
 
+static curl_socket_t open_no_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)arg;
+    (void)purpose;
+    (void)address;
+    return CURL_SOCKET_BAD;
+}
+
+static bool exchange_begin(struct exchange *exchange, bool kept_only)
+{
+    CURL *easy = exchange->easy;
+    answer_free(&exchange->answer);
+    exchange->error[0] = '\0';
+    exchange->kept_only = kept_only;
+    if (exchange->transport->reuse_is_broken) {
+        curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                         (long)(kept_only ? CURL_HTTP_VERSION_2_0 : CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE));
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, kept_only ? open_no_socket : NULL);
+        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, kept_only ? 0L : 1L);
+    }
+    return curl_multi_add_handle(exchange->transport->multi, easy) == CURLM_OK;
+}
+
 int transport_send(struct transport *transport, const uint8_t *body, size_t len,
                    void (*done)(void *arg, const struct answer *answer), void *arg)
 {
@@ -193,13 +236,11 @@ int transport_send(struct transport *transport, const uint8_t *body, size_t len,
             exchange = &transport->exchanges[i];
     if (!exchange)
         return -EBUSY;
-    answer_free(&exchange->answer);
-    exchange->error[0] = '\0';
     exchange->done = done;
     exchange->arg = arg;
     curl_easy_setopt(exchange->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
     curl_easy_setopt(exchange->easy, CURLOPT_POSTFIELDS, (const char *)body);
-    if (curl_multi_add_handle(transport->multi, exchange->easy) != CURLM_OK)
+    if (!exchange_begin(exchange, transport->reuse_is_broken))
         return -EIO;
     exchange->busy = true;
     return 0;
@@ -283,6 +324,12 @@ static const char *cannot(const struct exporter_config *config)
     return NULL;
 }
 
+static bool reuse_is_broken(const struct exporter_config *config)
+{
+    unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
+    return config->protocol == OTLP_GRPC && strncasecmp(config->url, "http:", 5) == 0 && version >= 0x075700 && version < 0x080000;
+}
+
 struct transport *transport_new(struct event_base *base, const struct exporter_config *config, char *why, size_t why_size)
 {
     struct transport *transport = calloc(1, sizeof(*transport));
@@ -295,6 +342,7 @@ struct transport *transport_new(struct event_base *base, const struct exporter_c
     if (ok) {
         transport->base = base;
         transport->config = config;
+        transport->reuse_is_broken = reuse_is_broken(config);
         transport->multi = curl_multi_init();
         transport->timer = evtimer_new(base, on_timer, transport);
         ok = transport->multi && transport->timer && make_headers(transport);
