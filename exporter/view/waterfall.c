@@ -61,7 +61,7 @@ static void lay_out(struct layout *layout, int first, int base_depth, int *ordin
     ordinals[depth] = 0;
     while (at >= 0 && layout->spans_shown < layout->limit) {
         const struct forest_span *span = &forest->spans[at];
-        bool cut = ordinals[depth] >= SIBLINGS_SHOWN && span->next_sibling >= 0;
+        bool cut = layout->options->max_rows == 0 && ordinals[depth] >= SIBLINGS_SHOWN && span->next_sibling >= 0;
         if (cut)
             add_row(layout, ROW_MORE, at, depth, true)->hidden = hidden_behind(forest, at);
         else

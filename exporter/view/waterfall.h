@@ -17,7 +17,7 @@
 
 struct waterfall_options {
     struct terminal terminal;
-    int max_rows;    /* spans shown at most; 0: 200 */
+    int max_rows;    /* spans shown at most; 0: 200, and 50 of one parent */
     bool attributes; /* every attribute and event under its span */
 };
 
