@@ -69,17 +69,19 @@ static bool no_program(struct report *report)
 static void privileges(struct report *report)
 {
     const struct inspection *in = &report->program;
+    bool file = in->secure_why != NULL && in->secure_why[0] == 'f';
+    const char *code = file ? "capabilities" : in->secure_why;
     if (in->secure_for_us)
         finding_remedy(
-            report_add(report, FINDING_BAD, in->secure_why[0] == 'f' ? "capabilities" : in->secure_why,
-                       "it has %s%s: the loader ignores LD_PRELOAD in programs that gain privileges by being started",
-                       in->secure_why, in->secure_why[0] == 's' ? " bits" : ""),
-            "start a copy without them, or give it the privileges by other means (systemd: AmbientCapabilities=, User=)");
+            report_add(report, FINDING_BAD, code,
+                       "it %s %s: the loader ignores LD_PRELOAD in programs that gain privileges by being started",
+                       file ? "has" : "is", in->secure_why),
+            "start a copy without that, or give it the privileges by other means (systemd: AmbientCapabilities=, User=)");
     else if (in->secure_for_others)
         report_add(
-            report, FINDING_PARTLY, in->secure_why[0] == 'f' ? "capabilities" : in->secure_why,
-            "it has %s%s: started by you it gains nothing and can be watched; started by other users the loader ignores LD_PRELOAD",
-            in->secure_why, in->secure_why[0] == 's' ? " bits" : "");
+            report, FINDING_PARTLY, code,
+            "it %s %s: started by you it gains nothing and can be watched; started by other users, the loader ignores LD_PRELOAD",
+            file ? "has" : "is", in->secure_why);
 }
 
 /* Plain HTTP is what this version reads; where TLS is and that it stays closed is said, not silently missed. */

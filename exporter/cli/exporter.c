@@ -78,9 +78,23 @@ static void on_flushed(void *arg)
     event_base_loopbreak(exporter->base);
 }
 
+/* A little after the signal: a program that has just said hello and ended is in the table by then. */
+static void stop_now(evutil_socket_t fd, short what, void *arg)
+{
+    struct exporter *exporter = arg;
+    (void)fd;
+    (void)what;
+    ingest_drain(exporter->ingest);
+    if (exporter->deliver != NULL)
+        deliver_flush(exporter->deliver, on_flushed, exporter);
+    else
+        event_base_loopbreak(exporter->base);
+}
+
 static void on_stop(evutil_socket_t signal_number, short what, void *arg)
 {
     struct exporter *exporter = arg;
+    struct timeval soon = {.tv_usec = 50000};
     (void)what;
     if (exporter->stopping) {
         log_line(LOG_LEVEL_INFO, "second signal: stopped without waiting for the rest of the queue");
@@ -88,11 +102,8 @@ static void on_stop(evutil_socket_t signal_number, short what, void *arg)
     }
     exporter->stopping = true;
     log_line(LOG_LEVEL_INFO, "stopping (%s)", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
-    ingest_drain(exporter->ingest);
-    if (exporter->deliver != NULL)
-        deliver_flush(exporter->deliver, on_flushed, exporter);
-    else
-        event_base_loopbreak(exporter->base);
+    if (event_base_once(exporter->base, -1, EV_TIMEOUT, stop_now, exporter, &soon) != 0)
+        stop_now(-1, 0, exporter);
 }
 
 static void on_hangup(evutil_socket_t signal_number, short what, void *arg)

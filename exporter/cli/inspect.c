@@ -333,7 +333,7 @@ const struct runtime *inspect_runtime(const char *path)
     const char *name = base_name(path);
     for (size_t i = 0; i < sizeof(runtimes) / sizeof(runtimes[0]); i++) {
         size_t len = strlen(runtimes[i].prefix);
-        if (strncmp(name, runtimes[i].prefix, len) == 0 && strspn(name + len, "0123456789.-d") == strlen(name + len))
+        if (strncmp(name, runtimes[i].prefix, len) == 0 && strspn(name + len, "0123456789.dmt") == strlen(name + len))
             return &runtimes[i];
     }
     return NULL;

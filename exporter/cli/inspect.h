@@ -37,7 +37,7 @@ void inspect_file(const char *open_path, const char *shown_path, struct inspecti
 
 /* What is known about a language's runtime, by the name of its executable. */
 struct runtime {
-    const char *prefix; /* the executable's name begins so, and goes on with digits, dots and dashes at most */
+    const char *prefix; /* the executable's name begins so, and goes on with a version at most */
     const char *name;
     bool partly;
     const char *words;
