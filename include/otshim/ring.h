@@ -81,9 +81,12 @@ struct otshim_rec {
     _Atomic uint64_t word;
     uint32_t tid;  /* owner: thread id in the process's own pid namespace */
     uint16_t type; /* enum otshim_record_type, record.h */
-    uint16_t reserved;
+    uint16_t reserved; /* OTSHIM_REC_MOVED or 0 */
     /* payload follows */
 };
+/* The process moved this record here from an earlier memory, whose exporter had not released it. That exporter may have read it all the
+ * same: if it is still the same one, the span id tells. (In the earlier memory the record has become PADDING.) */
+#define OTSHIM_REC_MOVED 1u
 _Static_assert(sizeof(struct otshim_rec) == 16, "records are 8-byte aligned, headers 16 bytes");
 
 static inline uint64_t otshim_word(uint64_t pos, uint64_t len, enum otshim_word_state state)

@@ -30,7 +30,8 @@ static struct pool_link *link_of(struct pool *pool, uint32_t index)
     unsigned chunk;
     uint32_t at;
     place(pool, index, &chunk, &at);
-    return (struct pool_link *)(void *)(atomic_load_explicit(&pool->chunks[chunk], memory_order_acquire) + (size_t)at * stride(pool));
+    return (struct pool_link *)(void *)(atomic_load_explicit(&pool->chunks[chunk], memory_order_acquire) +
+                                        (size_t)at * stride(pool));
 }
 
 static bool map_chunk(struct pool *pool, unsigned chunk)

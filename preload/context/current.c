@@ -1,0 +1,96 @@
+/* current.c - for whom does this thread work now?
+ *
+ * One context a thread, in thread-local storage. The rules that change it (context.h) are applied by the wrappers; here is only what they
+ * mean for the state: enter replaces, leave and waited take back what is still the same, clear takes back all.
+ *
+ * A signal handler may do any of this in the middle of the same on its own thread. Each change has a number: a change or a look that finds
+ * after its copy that the number is another one was interrupted, and is done again - so that no mixture of two contexts is ever kept or
+ * seen. While one is being changed a handler sees none, which costs a parent and makes no wrong one. (One thread: compiler barriers are
+ * enough.) */
+#include "base/base.h"
+#include "context/runtime.h"
+#include <stdatomic.h>
+#include <string.h>
+
+const struct ctx_runtime ctx_runtimes[] = {
+    {NULL, NULL},
+};
+
+static OTSHIM_TLS struct {
+    volatile uint32_t change;
+    volatile uint8_t valid;
+    volatile uint8_t inherited; /* rule 3 by pthread_create: over at the first wait */
+    struct ctx ctx;
+} mine;
+
+static void set(const struct ctx *ctx, bool inherited)
+{
+    uint32_t change;
+    do {
+        mine.valid = 0;
+        mine.change = change = mine.change + 1;
+        atomic_signal_fence(memory_order_seq_cst);
+        mine.ctx = *ctx;
+        mine.inherited = inherited;
+        atomic_signal_fence(memory_order_seq_cst);
+    } while (mine.change != change);
+    mine.valid = 1;
+}
+
+bool ctx_current(struct ctx *out)
+{
+    for (const struct ctx_runtime *runtime = ctx_runtimes; runtime->current != NULL; runtime++) {
+        const int answer = runtime->current(out);
+        if (answer >= 0)
+            return answer == 1;
+    }
+    uint32_t change;
+    do {
+        change = mine.change;
+        if (!mine.valid)
+            return false;
+        atomic_signal_fence(memory_order_seq_cst);
+        *out = mine.ctx;
+        atomic_signal_fence(memory_order_seq_cst);
+    } while (mine.change != change);
+    return true;
+}
+
+void ctx_enter(const struct ctx *ctx)
+{
+    set(ctx, false);
+}
+
+void ctx_leave(const uint8_t span_id[8])
+{
+    if (mine.valid && memcmp(mine.ctx.span_id, span_id, sizeof(mine.ctx.span_id)) == 0)
+        mine.valid = 0;
+}
+
+void ctx_clear(void)
+{
+    mine.valid = 0;
+}
+
+void ctx_inherit(const struct ctx *ctx)
+{
+    struct ctx inherited = *ctx;
+    inherited.rule = OTSHIM_PARENT_INHERITED;
+    set(&inherited, true);
+}
+
+void ctx_waited(void)
+{
+    if (mine.inherited)
+        mine.inherited = mine.valid = 0;
+}
+
+void ctx_init_environ(const char *traceparent, const char *tracestate)
+{
+    struct ctx ctx;
+    if (traceparent == NULL || !traceparent_parse(traceparent, strlen(traceparent), &ctx))
+        return;
+    ctx.rule = OTSHIM_PARENT_ENVIRON;
+    ctx.tracestate = tracestate != NULL && tracestate[0] != '\0' ? tracestate_put(tracestate, strlen(tracestate)) : 0;
+    set(&ctx, false);
+}
