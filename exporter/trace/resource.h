@@ -21,11 +21,11 @@
 
 /* Any pointer may be NULL, any number 0: unknown. Text is a claim of the peer: not necessarily UTF-8, any length. */
 struct resource_input {
-    pid_t pid;                       /* in our pid namespace: what /proc is asked for */
-    uint32_t peer_pid;               /* in the process's own: shown as process.pid (0: pid) */
-    uint64_t start_ticks;            /* /proc/PID/stat field 22 */
-    const char *executable;          /* path of the executable */
-    const char *cmdline;             /* argv, each followed by a NUL; cmdline_len bytes */
+    pid_t pid;              /* in our pid namespace: what /proc is asked for */
+    uint32_t peer_pid;      /* in the process's own: shown as process.pid (0: pid) */
+    uint64_t start_ticks;   /* /proc/PID/stat field 22 */
+    const char *executable; /* path of the executable */
+    const char *cmdline;    /* argv, each followed by a NUL; cmdline_len bytes */
     size_t cmdline_len;
     const char *service_name;        /* OTEL_SERVICE_NAME */
     const char *resource_attributes; /* OTEL_RESOURCE_ATTRIBUTES, as in the environment: k=v,k=v, percent-encoded */

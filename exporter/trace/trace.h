@@ -20,7 +20,8 @@ struct record_sink trace_record_sink(struct trace *trace);
 
 /* A request that was in flight when its process died: makes a span of what the slot (a private, consistent copy) tells, ended at
  * end_mono_ns of the process's CLOCK_MONOTONIC, status Error, otshim.end=died. Such a span has no receipt. */
-void trace_inflight_died(struct trace *trace, const struct process *process, const struct otshim_inflight *slot, uint64_t end_mono_ns);
+void trace_inflight_died(struct trace *trace, const struct process *process, const struct otshim_inflight *slot,
+                         uint64_t end_mono_ns);
 
 /* A process said hello: its modules are looked at while it lives, so that its addresses can be named after it has died. */
 void trace_process_seen(struct trace *trace, const struct process *process);
