@@ -263,8 +263,8 @@ static void skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
         return;
     }
     flow->dir = dir;
-    flow->position = parse->position[dir];
     parse->position[dir] += len;
+    flow->position = parse->position[dir]; /* there are no offsets in bytes that nobody saw: a message ends with the last of them */
     parse->proto->skip(parse->state, dir, len, on_event, flow);
 }
 

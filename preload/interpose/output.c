@@ -120,11 +120,15 @@ WRAP(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned vlen, int flags))
             flow_sent(&watch, msgs[i].msg_hdr.msg_iov, msgs[i].msg_hdr.msg_iovlen, (ssize_t)msgs[i].msg_len);
         return result;
     }
-    int count = 0;
+    int count = 0, error = errno;
     for (unsigned i = 0; i < vlen; i++) {
         ssize_t sent = output_msg(&watch, &msgs[i].msg_hdr, flags);
-        if (sent < 0)
-            return count > 0 ? count : -1;
+        if (sent < 0 && count == 0)
+            return -1;
+        if (sent < 0) {
+            errno = error; /* a success leaves it alone */
+            break;
+        }
         msgs[i].msg_len = (unsigned)sent;
         count++;
         if ((size_t)sent < length_of(&msgs[i].msg_hdr))
