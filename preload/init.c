@@ -18,9 +18,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-OTSHIM_TLS uint32_t otshim_quiet;
-bool otshim_active;
-
 extern char **environ;
 
 /* glibc's pthread_atfork is a static stub around this; musl has only pthread_atfork. Weak, so that one file loads under both. */
@@ -50,6 +47,7 @@ static void in_child(void)
     otshim_fork_generation++; /* before anything that makes an id or asks whose it is */
     span_after_fork();
     conn_after_fork();
+    names_after_fork();
 }
 
 static bool at_fork(void)
@@ -79,6 +77,7 @@ __attribute__((destructor)) static void otshim_end(void)
         return;
     otshim_quiet++;
     conn_end_all(OTSHIM_END_EXIT);
+    names_flush();
     span_at_exit();
     otshim_quiet--;
 }

@@ -57,11 +57,10 @@ static struct slot *claim(uint32_t generation)
 static int map(struct slot *slot, int memfd, size_t bytes)
 {
     int flags = MAP_NORESERVE | (memfd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
-    if (slot->base != NULL && slot->bytes != bytes) /* cannot happen: the size is fixed at start */
-        return -EINVAL;
-    if (slot->base != NULL)
+    void *at = slot->bytes == bytes ? slot->base : NULL; /* the size is fixed at start; only tests change it */
+    if (at != NULL)
         flags |= MAP_FIXED;
-    long base = raw_syscall6(SYS_mmap, (long)slot->base, (long)bytes, PROT_READ | PROT_WRITE, flags, memfd, 0);
+    long base = raw_syscall6(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE, flags, memfd, 0);
     if (raw_failed(base)) {
         slot->base = NULL; /* MAP_FIXED may have unmapped what was there before it failed */
         return (int)base;
