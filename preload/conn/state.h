@@ -114,6 +114,7 @@ struct epoll_set {
     _Atomic uint32_t generation;
     _Atomic uint32_t references;
     _Atomic bool loop;
+    _Atomic(struct fd_object *) only; /* the one outbound connection in it; compared, never followed */
 };
 
 /* ---- lock.c ------------------------------------------------------------------------------------------------------------------ */

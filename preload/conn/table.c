@@ -160,26 +160,36 @@ void fd_epoll_made(int epfd)
         return; /* unknown: counts as a loop */
     set->object.kind = FD_EPOLL;
     atomic_store_explicit(&set->loop, false, memory_order_relaxed);
+    atomic_store_explicit(&set->only, NULL, memory_order_relaxed);
     atomic_store_explicit(&set->references, 1, memory_order_relaxed);
     fd_put(epfd, &set->object);
 }
 
-/* A socket that nobody has seen yet - not listening, not connected - may become either, so it says nothing now; the loops of programs add
- * their listening socket or their connections, one of which they have to. */
+/* A set with nothing but one outbound connection is a blocking client's. Anything else can wake the thread for somebody's work: a
+ * listener, an inbound connection, another loop, a second connection - and what is not watched, too: the eventfd, pipe or timer by which other
+ * threads give work to a loop that has outbound connections only (a client's selector thread). */
 void fd_epoll_added(int epfd, int fd)
 {
     struct fd_object *object = fd_get(epfd);
-    if (object == NULL || object->kind != FD_EPOLL ||
-        atomic_load_explicit(&((struct epoll_set *)object)->loop, memory_order_relaxed))
+    if (object == NULL || object->kind != FD_EPOLL)
         return;
-    enum fd_wait_class class = fd_wait_class(fd);
-    if (class == FD_WAIT_INBOUND || class == FD_WAIT_LOOP)
-        atomic_store_explicit(&((struct epoll_set *)object)->loop, true, memory_order_relaxed);
+    struct epoll_set *set = (struct epoll_set *)object;
+    if (atomic_load_explicit(&set->loop, memory_order_relaxed))
+        return;
+    struct fd_object *added = fd_get(fd), *only = NULL;
+    if (added != NULL && added->kind == FD_CONN && ((struct conn *)added)->role != CONN_INBOUND &&
+        (atomic_compare_exchange_strong_explicit(&set->only, &only, added, memory_order_relaxed, memory_order_relaxed) ||
+         only == added))
+        return;
+    atomic_store_explicit(&set->loop, true, memory_order_relaxed);
 }
 
+/* An empty set is one, too: its members may have come by a way that we do not see (io_uring). */
 bool fd_epoll_is_loop(int epfd)
 {
     struct fd_object *object = fd_get(epfd);
-    return object == NULL || object->kind != FD_EPOLL ||
-           atomic_load_explicit(&((struct epoll_set *)object)->loop, memory_order_relaxed);
+    if (object == NULL || object->kind != FD_EPOLL)
+        return true;
+    struct epoll_set *set = (struct epoll_set *)object;
+    return atomic_load_explicit(&set->loop, memory_order_relaxed) || atomic_load_explicit(&set->only, memory_order_relaxed) == NULL;
 }

@@ -240,6 +240,8 @@ WRAP(int, execvp, (const char *file, char *const argv[]))
 WRAP(int, fexecve, (int fd, char *const argv[], char *const envp[]))
 {
     struct exec_env e;
+    if (envp == NULL) /* glibc refuses that, here and nowhere else */
+        return REAL(fexecve)(fd, argv, envp);
     exec_begin(&e, envp, HERE);
     return exec_end(&e, REAL(fexecve)(fd, argv, e.envp), HERE);
 }

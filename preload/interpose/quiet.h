@@ -5,7 +5,8 @@
  *
  * libc code can be left without returning: a handler of SIGALRM that siglongjmp()s out of gethostbyname (libcurl without its resolver thread
  * did that), a cancelled thread. So the frame that raised the flag is remembered; a wrapper that finds itself called from an older frame
- * (at a higher address: stacks grow down) knows that the flag is stale and lowers it. A handler on an alternate stack may draw the wrong
+ * (at the same or a higher address: stacks grow down) knows that the flag is stale and lowers it; the next wait or new socket is usually
+ * such a call. A handler on an alternate stack may draw the wrong
  * conclusion; then a few sockets of a name look-up are looked at, which does no harm. */
 #ifndef OTSHIM_QUIET_H
 #define OTSHIM_QUIET_H
@@ -28,7 +29,7 @@ static inline bool quiet_now(const void *frame)
 {
     if (OTSHIM_LIKELY(otshim_quiet == 0))
         return false;
-    if (otshim_quiet >= QUIET_VFORK || quiet_frame == NULL || (uintptr_t)frame <= (uintptr_t)quiet_frame)
+    if (otshim_quiet >= QUIET_VFORK || quiet_frame == NULL || (uintptr_t)frame < (uintptr_t)quiet_frame)
         return true;
     quiet_frame = NULL;
     otshim_quiet = 0;

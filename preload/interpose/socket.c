@@ -3,6 +3,7 @@
  * Calls that make descriptors report after the real call; close() and its kin before it: another thread may get the number at once. */
 #include "conn/flow.h"
 #include "context/context.h"
+#include "interpose/quiet.h"
 #include "interpose/wrap.h"
 #include "span/span.h"
 #include <fcntl.h>
@@ -18,9 +19,10 @@
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
 
+/* Where a descriptor's life begins and ends is also where a flag is lowered that a longjmp out of a name look-up left raised (quiet.h). */
 static inline bool watching(void)
 {
-    return OTSHIM_LIKELY(otshim_active && !otshim_quiet);
+    return QUIET_WATCHING();
 }
 
 #define PRESERVE_ERRNO(what)                                                                                                       \
