@@ -253,7 +253,7 @@ static int run(const struct options *options)
         show =
             run_show_start(&exporter.client, service != NULL && service[0] != 0 ? service : NULL, exporter.pid != 0, options->json);
     if (exporter.pid != 0 && exporter.can_ask && !options->quiet)
-        fprintf(stderr, "otshim: tracing %s; otshim traces, or http://%s, while it runs\n", options->program[0],
+        fprintf(stderr, "otshim: tracing %s (all recent traces: otshim traces, or http://%s)\n", options->program[0],
                 exporter.client.address);
 
     pid_t program = start_program(options, library, exporter.socket, &inherited);

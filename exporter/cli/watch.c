@@ -36,10 +36,9 @@ int watch_start(struct watch *watch, struct client *client, bool from_start, cha
 
 static void note_changes(struct watch *watch, json_t *changed)
 {
-    size_t index;
-    json_t *summary;
-    json_array_foreach(changed, index, summary)
-    {
+    /* Newest first, as it comes; from the end, so that what is pending is shown in the order in which it began. */
+    for (size_t index = json_array_size(changed); index-- > 0;) {
+        json_t *summary = json_array_get(changed, index);
         const char *id = json_string_value(json_object_get(summary, "traceId"));
         uint64_t sequence = (uint64_t)json_integer_value(json_object_get(summary, "sequence"));
         if (id == NULL)
