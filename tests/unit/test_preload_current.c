@@ -1,0 +1,153 @@
+/* test_preload_current.c - one thread's context: enter, leave, clear, inherit, wait, the environment, and signals in the middle of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "context/context.h"
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/time.h>
+
+static struct ctx make(uint8_t n)
+{
+    struct ctx ctx = {.trace_flags = n, .rule = OTSHIM_PARENT_THREAD, .has_parent = 1};
+    memset(ctx.trace_id, n, sizeof(ctx.trace_id));
+    memset(ctx.span_id, n, sizeof(ctx.span_id));
+    return ctx;
+}
+
+static void expect(uint8_t n, uint8_t rule)
+{
+    struct ctx now;
+    assert_true(ctx_current(&now));
+    assert_int_equal(now.span_id[0], n);
+    assert_int_equal(now.rule, rule);
+}
+
+static void expect_nobody(void)
+{
+    struct ctx now;
+    assert_false(ctx_current(&now));
+}
+
+static void test_enter_and_leave(void **state)
+{
+    (void)state;
+    struct ctx one = make(1), two = make(2);
+    expect_nobody();
+    ctx_enter(&one);
+    expect(1, OTSHIM_PARENT_THREAD);
+    ctx_enter(&two);
+    expect(2, OTSHIM_PARENT_THREAD);
+    ctx_leave(one.span_id); /* not the current one */
+    expect(2, OTSHIM_PARENT_THREAD);
+    ctx_waited(); /* nor inherited */
+    expect(2, OTSHIM_PARENT_THREAD);
+    ctx_leave(two.span_id);
+    expect_nobody();
+    ctx_leave(two.span_id);
+    ctx_enter(&one);
+    ctx_clear();
+    expect_nobody();
+}
+
+static void test_inherit(void **state)
+{
+    (void)state;
+    struct ctx one = make(1), two = make(2);
+    ctx_inherit(&one);
+    expect(1, OTSHIM_PARENT_INHERITED);
+    ctx_waited();
+    expect_nobody();
+    ctx_inherit(&one);
+    ctx_enter(&two); /* a context of its own replaces the inherited one for good */
+    ctx_waited();
+    expect(2, OTSHIM_PARENT_THREAD);
+    ctx_clear();
+}
+
+static void *other_thread(void *arg)
+{
+    struct ctx now;
+    (void)arg;
+    return (void *)(uintptr_t)ctx_current(&now);
+}
+
+static void test_threads_are_apart(void **state)
+{
+    (void)state;
+    struct ctx one = make(1);
+    pthread_t thread;
+    void *had;
+    ctx_enter(&one);
+    pthread_create(&thread, NULL, other_thread, NULL);
+    pthread_join(thread, &had);
+    assert_null(had);
+    expect(1, OTSHIM_PARENT_THREAD);
+    ctx_clear();
+}
+
+static void test_environ(void **state)
+{
+    (void)state;
+    struct ctx now;
+    ctx_init_environ(NULL, NULL);
+    ctx_init_environ("", "a=b");
+    ctx_init_environ("00-00000000000000000000000000000000-b7ad6b7169203331-01", NULL);
+    ctx_init_environ("nonsense", NULL);
+    expect_nobody();
+    ctx_init_environ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b");
+    assert_true(ctx_current(&now));
+    assert_int_equal(now.rule, OTSHIM_PARENT_ENVIRON);
+    assert_int_equal(now.span_id[0], 0xb7);
+    assert_int_equal(now.trace_flags, 1);
+    char text[16];
+    assert_int_equal(tracestate_get(now.tracestate, text, sizeof(text)), 3);
+    ctx_waited(); /* the environment's is no inherited one: the program as a whole works for that request */
+    assert_true(ctx_current(&now));
+    ctx_clear();
+}
+
+/* A handler that changes the context in the middle of a change or a look: never a mixture. */
+static volatile sig_atomic_t fired;
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    struct ctx three = make((uint8_t)(3 + fired % 100));
+    fired++;
+    ctx_enter(&three);
+}
+
+static void test_signals(void **state)
+{
+    (void)state;
+    struct sigaction action = {.sa_handler = on_signal};
+    const struct itimerval fast = {{0, 50}, {0, 50}}, never = {{0, 0}, {0, 0}};
+    struct ctx one = make(200), two = make(201), now;
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &fast, NULL);
+    for (long i = 0; fired < 3000 && i < 200000000; i++) {
+        ctx_enter(i & 1 ? &one : &two);
+        if (!ctx_current(&now))
+            fail_msg("lost");
+        const struct ctx whole = make(now.span_id[0]);
+        if (memcmp(&whole, &now, sizeof(now)) != 0)
+            fail_msg("a mixture of two contexts");
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
+    ctx_clear();
+    assert_true(fired > 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_enter_and_leave), cmocka_unit_test(test_inherit), cmocka_unit_test(test_threads_are_apart),
+        cmocka_unit_test(test_environ),         cmocka_unit_test(test_signals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
