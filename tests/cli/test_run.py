@@ -22,8 +22,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/chain":
             try:
                 urllib.request.urlopen("http://127.0.0.1:%d/fail" % server.server_port).read()
-            except OSError:
-                pass
+            except urllib.error.HTTPError as error:
+                error.read()
         self.send_response(500 if self.path == "/fail" else 200)
         self.send_header("Content-Length", "2")
         self.end_headers()
