@@ -40,7 +40,9 @@ bool address_split(struct bytes authority, struct bytes *host, int *port)
 {
     const char *at = authority.at, *end = at + authority.len, *colon;
     *port = -1;
-    if (authority.len > 0 && at[0] == '[') {
+    if (authority.len == 0)
+        return false;
+    if (at[0] == '[') {
         const char *close = memchr(at, ']', authority.len);
         if (close == NULL || close == at + 1)
             return false;

@@ -24,7 +24,7 @@ const char *draft_text(struct draft *draft, const void *bytes, size_t len)
     const char *from = bytes;
     char *start = draft->text + draft->text_len, *to = start;
     size_t room = sizeof draft->text - draft->text_len;
-    if (room <= DRAFT_VALUE_MAX)
+    if (len == 0 || room <= DRAFT_VALUE_MAX)
         return "";
     if (len <= DRAFT_VALUE_MAX && plain(from, len)) {
         memcpy(to, from, len);

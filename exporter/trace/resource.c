@@ -112,7 +112,7 @@ static int64_t parent_of(pid_t pid)
 
 static void add_process(struct draft *draft, const struct resource_input *in)
 {
-    int64_t pid = in->peer_pid != 0 ? in->peer_pid : in->pid;
+    int64_t pid = in->peer_pid != 0 ? (int64_t)in->peer_pid : in->pid;
     if (pid != 0)
         draft_integer(draft, "process.pid", pid);
     int64_t parent = pid == in->pid ? parent_of(in->pid) : 0; /* in a pid namespace of its own, our number would name another one */
@@ -180,7 +180,8 @@ struct resource *resource_make(const struct resource_input *in)
         draft_set(draft, "service.name", text_of(draft, in->service_name));
     if (!given(draft_get(draft, "service.name"))) /* "service.name=" is no name */
         draft_set(draft, "service.name", text_of(draft, name));
-    struct resource proto = {.service_name = draft_get(draft, "service.name"), .pid = in->peer_pid != 0 ? in->peer_pid : in->pid};
+    struct resource proto = {.service_name = draft_get(draft, "service.name"),
+                             .pid = in->peer_pid != 0 ? (int64_t)in->peer_pid : in->pid};
     struct resource *resource = draft_resource(draft, &proto);
     free(draft);
     return resource;
