@@ -29,6 +29,7 @@ struct arrival {
 struct arrivals {
     struct event_base *base;
     struct event *listen_event, *pause_event;
+    int listen_fd;
     struct arrival *oldest, *newest;
     unsigned pending;
     arrival_hello taker;
@@ -279,10 +280,15 @@ static void arrivals_accept(evutil_socket_t listen_fd, short what, void *arg)
 {
     struct arrivals *all = arg;
 
-    (void)what;
+    (void)listen_fd, (void)what;
+    arrivals_take(all);
+}
+
+void arrivals_take(struct arrivals *all)
+{
     for (int i = 0; i < ARRIVAL_ACCEPTS_A_TURN; i++) {
         struct arrival *arrival;
-        int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        int fd = accept4(all->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
@@ -311,6 +317,7 @@ struct arrivals *arrivals_start(struct event_base *base, int listen_fd, arrival_
     if (all == NULL)
         return NULL;
     all->base = base;
+    all->listen_fd = listen_fd;
     all->taker = taker;
     all->arg = arg;
     all->refusals.every_s = 10;

@@ -28,6 +28,8 @@ typedef const char *(*arrival_hello)(void *arg, const struct arrival_peer *peer,
 
 struct arrivals;
 struct arrivals *arrivals_start(struct event_base *base, int listen_fd, arrival_hello taker, void *arg);
+/* Takes everything that waits in the socket now. */
+void arrivals_take(struct arrivals *arrivals);
 void arrivals_stop(struct arrivals *arrivals);
 unsigned arrivals_pending(const struct arrivals *arrivals);
 

@@ -45,7 +45,8 @@ struct ingest {
     uint64_t interval_ns, traffic_ns;
     int64_t offset_ns;
     unsigned beats;
-    struct tracee *first;
+    bool taking;                 /* arrivals, on behalf of a death */
+    struct tracee *first, *last; /* oldest first: the rings of one process are read in the order in which it filled them */
 };
 
 static void ingest_schedule(struct event *timer, uint64_t delay_ns)
@@ -65,6 +66,8 @@ static void ingest_remove(struct ingest *ingest, struct tracee *tracee)
         ingest->first = tracee->next;
     if (tracee->next != NULL)
         tracee->next->prev = tracee->prev;
+    else
+        ingest->last = tracee->prev;
     tracee_refresh(tracee);
     for (unsigned i = 0; i < OTSHIM_COUNTERS; i++)
         stats.process_counters_dead[i] += tracee->process.counters[i];
@@ -94,6 +97,29 @@ static void ingest_say_dropped(struct tracee *tracee)
     tracee->dropped_said = dropped;
 }
 
+/* A process that gave us up (we were stopped) has moved what we did not release to a new ring, record by record. What we read from the old
+ * one must be known before the new one is read, or it would be taken twice (seen.h). */
+static void ingest_read_elders(struct ingest *ingest, struct tracee *tracee, uint64_t now)
+{
+    if (tracee->seen->refs < 2)
+        return;
+    for (struct tracee *t = ingest->first; t != NULL && t != tracee; t = t->next)
+        if (t->seen == tracee->seen)
+            pump_drain(t, &ingest->sink, now);
+}
+
+static struct pump_result ingest_read(struct ingest *ingest, struct tracee *tracee, uint64_t now)
+{
+    ingest_read_elders(ingest, tracee, now);
+    return pump_run(tracee, &ingest->sink, now, POLL_BUDGET);
+}
+
+static void ingest_read_all(struct ingest *ingest, struct tracee *tracee, uint64_t now)
+{
+    ingest_read_elders(ingest, tracee, now);
+    pump_drain(tracee, &ingest->sink, now);
+}
+
 /* The process is dead: what is left is read, what it had in flight ends here. */
 static void ingest_died(struct ingest *ingest, struct tracee *tracee)
 {
@@ -101,8 +127,14 @@ static void ingest_died(struct ingest *ingest, struct tracee *tracee)
     bool closed = tracee_is_closed(tracee);
     unsigned cut_off = 0;
 
+    /* Its last hello may still lie in the socket: that ring shares what is known of this one. */
+    if (!ingest->taking) {
+        ingest->taking = true;
+        arrivals_take(ingest->arrivals);
+        ingest->taking = false;
+    }
     tracee->process.alive = false;
-    pump_drain(tracee, &ingest->sink, now);
+    ingest_read_all(ingest, tracee, now);
     if (!closed)
         cut_off = pump_inflight_died(tracee, &ingest->sink, now);
     tracee_refresh(tracee);
@@ -142,13 +174,24 @@ static struct tracee *ingest_find_memory(struct ingest *ingest, int memfd)
     return NULL;
 }
 
+/* Another ring of the same process. */
+static struct tracee *ingest_find_elder(struct ingest *ingest, pid_t pid)
+{
+    for (struct tracee *t = ingest->last; pid != 0 && t != NULL; t = t->prev)
+        if (t->process.pid == pid && t->process.alive)
+            return t;
+    return NULL;
+}
+
 static void ingest_add(struct ingest *ingest, struct tracee *tracee)
 {
     tracee->owner = ingest;
-    tracee->next = ingest->first;
-    if (tracee->next != NULL)
-        tracee->next->prev = tracee;
-    ingest->first = tracee;
+    tracee->prev = ingest->last;
+    if (tracee->prev != NULL)
+        tracee->prev->next = tracee;
+    else
+        ingest->first = tracee;
+    ingest->last = tracee;
     atomic_fetch_add_explicit(&tracee->memory.shm->heartbeat, 1, memory_order_relaxed);
     tracee_refresh(tracee);
     tracee->dropped_said = 0;
@@ -180,7 +223,7 @@ static const char *ingest_hello(void *arg, const struct arrival_peer *peer, cons
         return "its user has too many traced processes (OTSHIM_MAX_PROCESSES)";
     }
     ingest->offset_ns = clock_offset_ns();
-    tracee = tracee_new(peer, hello, memfd, ingest->offset_ns, &why);
+    tracee = tracee_new(peer, hello, memfd, ingest->offset_ns, ingest_find_elder(ingest, peer->pid), &why);
     if (tracee == NULL)
         return why;
     ingest_add(ingest, tracee);
@@ -210,7 +253,7 @@ static void ingest_poll(evutil_socket_t fd, short what, void *arg)
 
         if (t->reader.hostile != NULL || !ring_reader_pending(&t->reader))
             continue;
-        result = pump_run(t, &ingest->sink, now, POLL_BUDGET);
+        result = ingest_read(ingest, t, now);
         traffic = true;
         more |= result.end == PUMP_MORE;
         if (result.bytes * 64 / t->memory.data_bytes > most)
@@ -231,8 +274,7 @@ static void ingest_poll(evutil_socket_t fd, short what, void *arg)
 void ingest_drain(struct ingest *ingest)
 {
     for (struct tracee *t = ingest->first; t != NULL; t = t->next)
-        if (t->reader.hostile == NULL)
-            pump_drain(t, &ingest->sink, clock_mono_ns());
+        ingest_read_all(ingest, t, clock_mono_ns());
 }
 
 /* ---- the beat ----------------------------------------------------------------------------------------------------------------- */
@@ -248,7 +290,7 @@ static bool ingest_tend_closed(struct ingest *ingest, struct tracee *tracee, uin
         tracee->closed_since_ns = now;
     if (now - tracee->closed_since_ns < CLOSED_LINGER_NS)
         return false;
-    pump_drain(tracee, &ingest->sink, now);
+    ingest_read_all(ingest, tracee, now);
     if (tracee->receipts.first != NULL && now - tracee->closed_since_ns < CLOSED_GIVE_UP_NS)
         return false;
     /* An exec that failed so late that we did not see it: what we have read must not be read again. */
@@ -274,7 +316,7 @@ static bool ingest_tend_life(struct ingest *ingest, struct tracee *tracee, uint6
     }
     if (tracee->process.pid != 0 || now - tracee->head_changed_ns < IDLE_FORGET_NS)
         return false;
-    pump_drain(tracee, &ingest->sink, now);
+    ingest_read_all(ingest, tracee, now);
     receipt_release_oldest(&tracee->receipts, tracee->reader.pos);
     ingest_remove(ingest, tracee);
     return true;

@@ -9,15 +9,8 @@
 #include "metrics/stats.h"
 #include <string.h>
 
+#define PUMP_CLOSED_NS 1000000000u
 #define PUMP_LOOK_NS 20000000ull /* /proc is asked about a stalled producer this often */
-
-static bool pump_was_read(const struct tracee *tracee, const uint8_t span_id[8])
-{
-    for (unsigned i = 0; i < TRACEE_RECENT; i++)
-        if (memcmp(tracee->recent[i], span_id, 8) == 0)
-            return true;
-    return false;
-}
 
 static void pump_invalid(const struct tracee *tracee, const struct ring_record *record)
 {
@@ -37,8 +30,10 @@ static void pump_span(struct tracee *tracee, const struct record_sink *sink, con
         pump_invalid(tracee, record);
         return;
     }
+    if ((record->marks & OTSHIM_REC_MOVED) != 0 && seen_has(tracee->seen, rec.span_id))
+        return; /* read from the ring that it was moved from */
+    seen_add(tracee->seen, rec.span_id);
     stats.spans_received++;
-    memcpy(tracee->recent[tracee->recent_next++ % TRACEE_RECENT], rec.span_id, 8);
     sink->span(sink->self, &tracee->process, &rec, attrs, receipt_take(&tracee->receipts));
 }
 
@@ -70,13 +65,19 @@ static void pump_close_chunk(struct tracee *tracee)
         receipt_release_oldest(receipts, pos - half);
 }
 
+/* May anybody still write here? Not in a ring that has been closed for a while (a thread can be in mid-record when another one execs). */
+static bool pump_writes(const struct tracee *tracee, uint64_t now_ns)
+{
+    return tracee->process.alive && (tracee->closed_since_ns == 0 || now_ns - tracee->closed_since_ns < PUMP_CLOSED_NS);
+}
+
 /* Has the producer of the stalled reservation gone for sure, or been given time enough? */
 static bool pump_producer_gone(struct tracee *tracee, uint64_t now_ns)
 {
     uint32_t tid;
     enum tracee_thread thread;
 
-    if (!tracee->process.alive)
+    if (!pump_writes(tracee, now_ns))
         return true;
     if (!tracee->stall.on || tracee->stall.pos != tracee->reader.pos) {
         tracee->stall.on = true;
@@ -105,7 +106,7 @@ static bool pump_stalled(struct tracee *tracee, uint64_t now_ns)
         return false;
     stats.records_abandoned++;
     /* Of a dead process everything is final; of a living one what was reserved after the stall began may still be in the making. */
-    ring_reader_skip(&tracee->reader, tracee->process.alive ? tracee->stall.head : tracee->reader.head);
+    ring_reader_skip(&tracee->reader, pump_writes(tracee, now_ns) ? tracee->stall.head : tracee->reader.head);
     tracee->stall.on = false;
     return true;
 }
@@ -181,7 +182,7 @@ static void pump_dead_slot(void *arg, const struct otshim_inflight *slot)
 {
     struct pump_dead *dead = arg;
 
-    if (pump_was_read(dead->tracee, slot->span_id))
+    if (seen_has(dead->tracee->seen, slot->span_id))
         return;
     dead->count++;
     dead->sink->inflight_died(dead->sink->self, &dead->tracee->process, slot,

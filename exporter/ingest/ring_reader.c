@@ -62,21 +62,28 @@ static bool ring_len_fits(const struct ring_reader *reader, uint64_t len, uint64
 
 static enum ring_result ring_take(struct ring_reader *reader, uint64_t word, struct ring_record *record)
 {
-    uint64_t len = otshim_word_len(word);
+    uint64_t len = otshim_word_len(word), again;
     const struct otshim_rec *rec;
 
     if (!ring_len_fits(reader, len, sizeof(struct otshim_rec)))
         return ring_hostile(reader, "a record's length is impossible");
     memcpy(record->bytes, reader->data + (reader->pos & (reader->data_bytes - 1)), len);
-    /* A committed word does not change before tail has passed it. */
+    /* A committed word does not change before tail has passed it, but for one reason: its process has given us up and moved the record to a
+     * new ring (preload/span/handover.c); then it is padding here. */
     atomic_thread_fence(memory_order_acquire);
-    if (atomic_load_explicit(ring_word(reader, reader->pos), memory_order_relaxed) != word)
+    again = atomic_load_explicit(ring_word(reader, reader->pos), memory_order_relaxed);
+    if (again == ((word & ~3ull) | OTSHIM_WORD_PADDING)) {
+        reader->pos += len;
+        return RING_SKIPPED;
+    }
+    if (again != word)
         return ring_hostile(reader, "a committed record changed while it was read");
     rec = (const struct otshim_rec *)record->bytes;
     record->pos = reader->pos;
     record->len = len;
     record->tid = rec->tid;
     record->type = rec->type;
+    record->marks = rec->reserved;
     reader->pos += len;
     return RING_RECORD;
 }

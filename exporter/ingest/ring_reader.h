@@ -34,6 +34,7 @@ struct ring_record {
     size_t len; /* header included, 16 to OTSHIM_RECORD_MAX_BYTES */
     uint32_t tid;
     uint16_t type;
+    uint16_t marks;                                     /* OTSHIM_REC_MOVED or 0 */
     _Alignas(8) uint8_t bytes[OTSHIM_RECORD_MAX_BYTES]; /* the payload begins at sizeof(struct otshim_rec) */
 };
 

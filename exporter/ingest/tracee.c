@@ -75,7 +75,7 @@ static bool tracee_fill(struct tracee *tracee, const struct hello *hello)
 }
 
 struct tracee *tracee_new(const struct arrival_peer *peer, const struct hello *hello, int memfd, int64_t offset_ns,
-                          const char **why)
+                          const struct tracee *elder, const char **why)
 {
     struct tracee *tracee = calloc(1, sizeof *tracee);
 
@@ -103,7 +103,8 @@ struct tracee *tracee_new(const struct arrival_peer *peer, const struct hello *h
     receipt_queue_init(&tracee->receipts, tracee->reader.tail, tracee_tail_moved, tracee);
     tracee->process.ring_bytes = tracee->memory.data_bytes;
     tracee->head_changed_ns = clock_mono_ns();
-    if (!tracee_fill(tracee, hello))
+    tracee->seen = elder != NULL ? seen_ref(elder->seen) : seen_new(tracee->memory.data_bytes);
+    if (tracee->seen == NULL || !tracee_fill(tracee, hello))
         goto fail;
     return tracee;
 fail:
@@ -119,6 +120,7 @@ void tracee_free(struct tracee *tracee)
     if (tracee->pidfd >= 0)
         close(tracee->pidfd);
     memory_unmap(&tracee->memory);
+    seen_unref(tracee->seen);
     if (tracee->process.resource != NULL)
         resource_unref(tracee->process.resource);
     free(tracee->process.executable);

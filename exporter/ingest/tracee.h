@@ -9,9 +9,8 @@
 #include "ingest/memory.h"
 #include "ingest/receipt.h"
 #include "ingest/ring_reader.h"
+#include "ingest/seen.h"
 #include <event2/event.h>
-
-#define TRACEE_RECENT 128
 
 struct tracee {
     struct process process; /* first: what the sink sees */
@@ -37,14 +36,13 @@ struct tracee {
     uint64_t dropped_said;               /* OTSHIM_COUNT_DROPPED_FULL as last said in the log */
     bool hostile_said;
 
-    /* The last span ids read. A process that is killed between writing a span and freeing its in-flight slot would show it twice. */
-    uint8_t recent[TRACEE_RECENT][8];
-    unsigned recent_next;
+    struct seen *seen; /* shared by all rings of the process */
 };
 
 /* Maps the memory and fills everything in; takes peer->pidfd (also on failure). NULL with *why. */
+/* elder: another ring of the same process, or NULL. */
 struct tracee *tracee_new(const struct arrival_peer *peer, const struct hello *hello, int memfd, int64_t offset_ns,
-                          const char **why);
+                          const struct tracee *elder, const char **why);
 void tracee_free(struct tracee *tracee); /* unmaps; receipts still owed move nothing any more */
 
 /* Takes note of a further hello of the same memory. */
