@@ -67,25 +67,27 @@ static enum otlp_protocol explicit_protocol(struct loading *loading)
 }
 
 /* "tempo:4317" → "http://tempo:4317" or "https://...": only gRPC has endpoints without a scheme. NULL: wrong (and said). */
-static char *with_scheme(struct loading *loading, const char *name, const char *value, enum otlp_protocol protocol, bool insecure)
+static char *with_scheme(struct loading *loading, const char *name, const char *value, const char *shown,
+                         enum otlp_protocol protocol, bool insecure)
 {
     size_t len = strlen(value), size = len + sizeof("https://");
     const char *separator = strstr(value, "://");
     if (strncasecmp(value, "http://", 7) == 0 || strncasecmp(value, "https://", 8) == 0)
         return value_copy(loading, value);
     if (separator) {
-        value_complain(loading, name, value, "the scheme is neither http nor https; write http%s", separator);
+        value_complain(loading, name, shown, "the scheme is neither http nor https; write http%s",
+                       shown == value ? separator : "://...");
         return NULL;
     }
     if (protocol == OTLP_HTTP_PROTOBUF || (protocol == OTLP_NONE && !(len > 5 && strcmp(value + len - 5, ":4317") == 0))) {
-        value_complain(loading, name, value, "a URL is needed; write http://%s", value);
+        value_complain(loading, name, shown, "a URL is needed; write http://%s", shown == value ? value : "...");
         return NULL;
     }
     char *url = malloc(size);
     if (url)
         snprintf(url, size, "%s%s", insecure ? "http://" : "https://", value);
     else
-        value_complain(loading, name, value, "no memory");
+        value_complain(loading, name, shown, "no memory");
     return url;
 }
 
@@ -156,7 +158,7 @@ static void load_endpoint(struct exporter_config *config, struct loading *loadin
         return;
     bool base = strcmp(name, "OTEL_EXPORTER_OTLP_ENDPOINT") == 0;
     const char *shown = strchr(value, '@') ? "(with credentials)" : value;
-    char *full = with_scheme(loading, name, value, protocol, insecure), *path = NULL;
+    char *full = with_scheme(loading, name, value, shown, protocol, insecure), *path = NULL;
     struct endpoint endpoint = {0};
     if (full && !endpoint_parse(&endpoint, full))
         value_complain(loading, name, shown, "not a URL; write something like http://tempo:4317");

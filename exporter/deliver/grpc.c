@@ -54,9 +54,9 @@ static int inflate_bounded(const uint8_t *data, size_t len, uint8_t **out, size_
     while (state == Z_OK && !result) {
         if (used == size) {
             size_t larger = size ? size * 2 : 4096;
-            uint8_t *grown = size >= ANSWER_BODY_MAX ? NULL : realloc(buffer, larger);
+            uint8_t *grown = used > ANSWER_BODY_MAX ? NULL : realloc(buffer, larger);
             if (!grown) {
-                result = size >= ANSWER_BODY_MAX ? -EMSGSIZE : -ENOMEM;
+                result = used > ANSWER_BODY_MAX ? -EMSGSIZE : -ENOMEM;
                 break;
             }
             buffer = grown;
@@ -68,6 +68,8 @@ static int inflate_bounded(const uint8_t *data, size_t len, uint8_t **out, size_
         used = size - stream.avail_out;
     }
     inflateEnd(&stream);
+    if (!result && used > ANSWER_BODY_MAX)
+        result = -EMSGSIZE;
     if (!result && state != Z_STREAM_END)
         result = -EBADMSG;
     if (result) {
@@ -175,6 +177,12 @@ static void plain_http(const struct answer *answer, const char *where, struct ve
     verdict->code = VERDICT_HTTP + (int)answer->http_status;
     verdict->outcome = retry_grpc(status, false) ? OUTCOME_RETRY : OUTCOME_REFUSED;
     verdict->remedy = verdict_remedy(status, NULL);
+    if (answer->http_status == 200 && strncasecmp(answer->content_type, "application/grpc", 16) == 0) {
+        /* It began to answer and was cut off: a disconnect, which is tried again. */
+        verdict->outcome = OUTCOME_RETRY;
+        verdict_say(verdict, "%s ended the call without a status", where);
+        return;
+    }
     if (answer->http_status == 200) {
         verdict_say(verdict, "%s answered 200, but not in gRPC", where);
         verdict->remedy = "is this OTLP's gRPC port? For OTLP over HTTP set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf";

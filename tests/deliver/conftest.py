@@ -37,9 +37,7 @@ class Sending:
 
     def __init__(self, sender, endpoint, spans, *burst, **env):
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "OTSHIM_"))}
-        clean.update(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="20", **{k: str(v) for k, v in env.items()})
-        if clean["OTEL_EXPORTER_OTLP_ENDPOINT"] == "":
-            del clean["OTEL_EXPORTER_OTLP_ENDPOINT"]
+        clean.update({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "20", **{k: str(v) for k, v in env.items()}})
         self.process = subprocess.Popen([sender, str(spans), *map(str, burst)], env=clean, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

