@@ -5,6 +5,7 @@
 #ifndef OTSHIM_CONTEXT_H
 #define OTSHIM_CONTEXT_H
 
+#include "base/base.h"
 #include <otshim/record.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,14 +26,17 @@ struct ctx {
  *   ctx_enter     - a thread read bytes of an inbound request, or of the response of a call that belongs to one (rule 2)
  *   ctx_leave     - it finished that request's response: leaves only if the span is the current one
  *   ctx_clear     - it returned to its event loop, accepts, or read from a connection that is nobody's
- *   ctx_inherit   - a new thread starts with its creator's context (rule 3); such a context ends at the thread's first wait on a
- *                   condition variable, semaphore or futex (a pool's worker going back to its queue: see interpose/thread.c) */
+ *   ctx_inherit   - a new thread starts with its creator's context (rule 3); such a context ends at the thread's first mutex, or wait on a
+ *                   condition variable, semaphore or futex (a pool's worker at its queue: see interpose/thread.c) */
 bool ctx_current(struct ctx *out);
 void ctx_enter(const struct ctx *ctx);
 void ctx_leave(const uint8_t span_id[8]);
 void ctx_clear(void);
 void ctx_inherit(const struct ctx *ctx);
 void ctx_waited(void); /* ends an inherited context only */
+
+/* Is there anything for ctx_waited() to end? One load, for those who ask at every mutex. Written by current.c only. */
+extern OTSHIM_TLS volatile uint8_t ctx_inherited;
 
 /* TRACEPARENT and TRACESTATE of the environment, read once at start-up: the context of the main thread. */
 void ctx_init_environ(const char *traceparent, const char *tracestate);

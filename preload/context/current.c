@@ -19,9 +19,10 @@ const struct ctx_runtime ctx_runtimes[] = {
 static OTSHIM_TLS struct {
     volatile uint32_t change;
     volatile uint8_t valid;
-    volatile uint8_t inherited; /* rule 3 by pthread_create: over at the first wait */
     struct ctx ctx;
 } mine;
+
+OTSHIM_TLS volatile uint8_t ctx_inherited;
 
 static void set(const struct ctx *ctx, bool inherited)
 {
@@ -31,7 +32,7 @@ static void set(const struct ctx *ctx, bool inherited)
         mine.change = change = mine.change + 1;
         atomic_signal_fence(memory_order_seq_cst);
         mine.ctx = *ctx;
-        mine.inherited = inherited;
+        ctx_inherited = inherited;
         atomic_signal_fence(memory_order_seq_cst);
     } while (mine.change != change);
     mine.valid = 1;
@@ -56,9 +57,10 @@ bool ctx_current(struct ctx *out)
     return true;
 }
 
+/* The response of a call that an inherited context made brings back that context, not a better one. */
 void ctx_enter(const struct ctx *ctx)
 {
-    set(ctx, false);
+    set(ctx, ctx->rule == OTSHIM_PARENT_INHERITED);
 }
 
 void ctx_leave(const uint8_t span_id[8])
@@ -81,8 +83,8 @@ void ctx_inherit(const struct ctx *ctx)
 
 void ctx_waited(void)
 {
-    if (mine.inherited)
-        mine.inherited = mine.valid = 0;
+    if (ctx_inherited)
+        ctx_inherited = mine.valid = 0;
 }
 
 void ctx_init_environ(const char *traceparent, const char *tracestate)

@@ -76,7 +76,7 @@ build resolve -rdynamic
 build leaves -shared -fPIC
 if [ "$libc" = glibc ]; then
     build versions
-    for program in threads throws; do
+    for program in threads throws pool; do
         ${CXX:-g++} "${flags[@]}" -Wno-missing-field-initializers $src/$program.cc -o "$bin/$program" -lpthread || fail build $program
     done
 fi
@@ -165,6 +165,8 @@ epoll own + wake-up: other
 own call, select: ours
 own call, poll with a wake-up pipe: ours
 own call, epoll: ours' "$bin/waits" meaning
+
+[ "$libc" = glibc ] && prints pool-under-load '0 wrong of 1440' "$bin/pool"
 
 status=0
 said=$(timeout 20 env LD_PRELOAD="$lib:$bin/leaves" "$bin/resolve" leave 2>&1) || status=$?
