@@ -2,6 +2,7 @@
 #include "deliver/outage.h"
 #include "log.h"
 #include "metrics/stats.h"
+#include "otlp/decode.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -61,7 +62,7 @@ static bool may_say(const struct outage *outage, int code, uint64_t now_ms)
 void outage_failed(struct outage *outage, const struct verdict *verdict, uint64_t now_ms, uint64_t waiting, uint64_t refused_spans,
                    uint64_t next_ms)
 {
-    char what[160], spans[40], wait[40];
+    char words[170], what[160], spans[40], wait[40];
     if (verdict->outcome == OUTCOME_REFUSED)
         snprintf(what, sizeof(what), "%s dropped", outage_spans(spans, refused_spans));
     else
@@ -72,7 +73,8 @@ void outage_failed(struct outage *outage, const struct verdict *verdict, uint64_
         outage->lost_start = outage_lost() - (verdict->outcome == OUTCOME_REFUSED ? refused_spans : 0);
     }
     stats.last_error_unix_ns = unix_ns();
-    snprintf(stats.last_error, sizeof(stats.last_error), "%.160s; %.80s", verdict->words, what);
+    otlp_copy_text(words, sizeof(words), verdict->words, strlen(verdict->words));
+    snprintf(stats.last_error, sizeof(stats.last_error), "%s; %.80s", words, what);
     /* A line for the beginning, and one more when the trouble has turned into another: refused is worse than closed. */
     if (outage->said ? verdict->code == outage->code : !may_say(outage, verdict->code, now_ms))
         return;

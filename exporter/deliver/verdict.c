@@ -1,16 +1,20 @@
 /* verdict.c - see verdict.h. */
 #include "deliver/verdict.h"
 #include "deliver/grpc.h"
+#include "otlp/decode.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 void verdict_say(struct verdict *verdict, const char *format, ...)
 {
+    char text[sizeof(verdict->words)];
     va_list args;
     va_start(args, format);
-    vsnprintf(verdict->words, sizeof(verdict->words), format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    /* Some of it is the peer's, and cutting may halve a character. */
+    otlp_copy_text(verdict->words, sizeof(verdict->words), text, strlen(text));
 }
 
 void verdict_no_answer(const struct answer *answer, struct verdict *verdict)

@@ -206,9 +206,16 @@ def test_shutdown_sends_what_is_left(start):
         assert sending.result()["exported"] == 400
 
 
+BEGUN = (":status", "200"), ("content-type", "application/grpc")
+
+
 @pytest.mark.parametrize("behaviour", [peers.garbage, peers.close_at_once, peers.reset, peers.http1_only,
-                                       peers.http2(peers.rst_stream(7)), peers.http2(peers.goaway(0)), peers.http2()],
-                         ids=["garbage", "closed", "reset", "http1", "refused-stream", "goaway", "no-answer"])
+                                       peers.http2(peers.rst_stream(7)), peers.http2(peers.goaway(0)), peers.http2(),
+                                       peers.http2(peers.headers(*BEGUN, end=False)),
+                                       peers.http2(peers.headers(*BEGUN, end=False), peers.data(b"\0\0\0\0\0", end=True)),
+                                       peers.http2(peers.headers(*BEGUN, end=False), peers.data(b"\0\0\0\0\0"), peers.rst_stream(0))],
+                         ids=["garbage", "closed", "reset", "http1", "refused-stream", "goaway", "no-answer", "headers-only",
+                              "no-trailers", "no-trailers-reset"])
 def test_broken_connections_are_tried_again(send, behaviour):
     with GrpcPeer() as good, RawPeer([behaviour], onward=good.port) as peer:
         result = send(url(peer), 100, **grpc_env())
