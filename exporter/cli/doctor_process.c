@@ -51,7 +51,9 @@ static char *read_proc(pid_t pid, const char *name, size_t *len)
 static const char *environ_get(const char *block, size_t len, const char *name)
 {
     size_t name_len = strlen(name);
-    for (size_t at = 0; block != NULL && at < len; at += strlen(block + at) + 1)
+    if (block == NULL)
+        return NULL;
+    for (size_t at = 0; at < len; at += strlen(block + at) + 1)
         if (strncmp(block + at, name, name_len) == 0 && block[at + name_len] == '=')
             return block + at + name_len + 1;
     return NULL;

@@ -172,6 +172,11 @@ static int follow_traces(struct client *client, const struct options *options)
     return EXIT_OK;
 }
 
+static bool is_number(const char *text)
+{
+    return text != NULL && text[0] != 0 && strspn(text, "0123456789") == strlen(text);
+}
+
 int cli_traces(int argc, char **argv)
 {
     static const struct option table[] = {{"service", required_argument, NULL, 's'}, {"min-duration", required_argument, NULL, 'd'},
@@ -203,7 +208,7 @@ int cli_traces(int argc, char **argv)
                 options.min_duration);
         return EXIT_USAGE;
     }
-    if (options.limit[0] == 0 || strspn(options.limit, "0123456789") != strlen(options.limit)) {
+    if (!is_number(options.limit)) {
         fprintf(stderr, "otshim traces: --limit %s is not a whole number\n", options.limit);
         return EXIT_USAGE;
     }

@@ -37,7 +37,9 @@ static json_t *time_string(uint64_t unix_ns)
 /* Executable paths and notes are bytes of a peer; JSON wants UTF-8. */
 static json_t *text(const char *bytes)
 {
-    json_t *string = json_string(bytes != NULL ? bytes : "");
+    if (bytes == NULL)
+        return json_string("");
+    json_t *string = json_string(bytes);
     if (string != NULL)
         return string;
     char ascii[512];

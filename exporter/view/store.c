@@ -82,8 +82,14 @@ struct store *store_new(size_t max_traces)
 
 static void list_unlink(struct store *store, struct entry *entry)
 {
-    *(entry->newer != NULL ? &entry->newer->older : &store->newest) = entry->older;
-    *(entry->older != NULL ? &entry->older->newer : &store->oldest) = entry->newer;
+    if (entry->newer != NULL)
+        entry->newer->older = entry->older;
+    else
+        store->newest = entry->older;
+    if (entry->older != NULL)
+        entry->older->newer = entry->newer;
+    else
+        store->oldest = entry->newer;
     entry->newer = entry->older = NULL;
 }
 
@@ -91,7 +97,10 @@ static void list_push(struct store *store, struct entry *entry)
 {
     entry->older = store->newest;
     entry->newer = NULL;
-    *(store->newest != NULL ? &store->newest->newer : &store->oldest) = entry;
+    if (store->newest != NULL)
+        store->newest->newer = entry;
+    else
+        store->oldest = entry;
     store->newest = entry;
 }
 
@@ -114,8 +123,10 @@ void store_free(struct store *store)
 {
     if (store == NULL)
         return;
-    while (store->oldest != NULL)
-        entry_remove(store, store->oldest);
+    for (struct entry *entry = store->oldest, *next; entry != NULL; entry = next) {
+        next = entry->newer;
+        entry_remove(store, entry);
+    }
     free(store->buckets);
     free(store);
 }
@@ -166,8 +177,12 @@ static void store_keep(struct store *store, struct span *span)
     list_push(store, entry);
 
     uint64_t bytes = span->size_hint + SPAN_OVERHEAD_BYTES;
-    while (store->oldest != entry && (store->count > store->max || store->bytes + bytes > STORE_BYTES_MAX))
-        entry_remove(store, store->oldest);
+    struct entry *oldest = store->oldest;
+    while (oldest != NULL && oldest != entry && (store->count > store->max || store->bytes + bytes > STORE_BYTES_MAX)) {
+        struct entry *next = oldest->newer;
+        entry_remove(store, oldest);
+        oldest = next;
+    }
 
     struct stored_trace *trace = &entry->trace;
     trace->changed_mono_ns = monotonic_ns();

@@ -157,12 +157,15 @@ static int listen_at(const char *host, uint16_t port, char *why, size_t why_size
 
 static void name_address(struct web *web, int fd, const char *host)
 {
-    struct sockaddr_storage address;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address = {.v6 = {0}};
     socklen_t len = sizeof(address);
     unsigned port = 0;
-    if (getsockname(fd, (struct sockaddr *)&address, &len) == 0)
-        port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                                   : ((struct sockaddr_in *)&address)->sin_port);
+    if (getsockname(fd, &address.any, &len) == 0)
+        port = ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
     snprintf(web->address, sizeof(web->address), strchr(host, ':') != NULL ? "[%.255s]:%u" : "%.255s:%u", host, port);
     web->api->http_address = web->address;
 }
