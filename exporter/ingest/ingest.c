@@ -408,6 +408,9 @@ void ingest_stop(struct ingest *ingest)
 void ingest_each_process(struct ingest *ingest, void (*visit)(void *arg, const struct process *process), void *arg)
 {
     for (struct tracee *t = ingest->first; t != NULL; t = t->next) {
+        /* A ring that was left for another one and only waits for its receipts would show its process twice. */
+        if (tracee_is_closed(t) && !ring_reader_pending(&t->reader))
+            continue;
         tracee_refresh(t);
         t->process.inflight = inflight_count(&t->memory);
         visit(arg, &t->process);

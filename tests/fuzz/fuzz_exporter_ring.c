@@ -5,11 +5,19 @@
 #include "ingest/inflight.h"
 #include "ingest/memory.h"
 #include "ingest/pump.h"
+#include "log.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    log_open("/dev/null", LOG_LEVEL_ERROR); /* a hostile ring is said in the log; here each of them is one */
+    return 0;
+}
 
 #define BYTES OTSHIM_RING_MIN_BYTES
 #define SLOTS 4u
@@ -66,24 +74,35 @@ static _Atomic uint64_t *fuzz_word(struct tracee *t, uint64_t pos)
     return (_Atomic uint64_t *)(uintptr_t)(t->memory.data + (pos & (BYTES - 1) & ~7ull));
 }
 
-/* A plausible record at head, and head moved over it; what is wrong with it is the input's choice. */
+/* A good record at head, with a few bytes changed, and head moved over it. What is wrong with it is the input's choice. */
 static void fuzz_record(struct tracee *t, struct input *in)
 {
     struct otshim_shm *shm = t->memory.shm;
-    uint64_t head = shm->head, len = (input_number(in, 2) & 0x7ff) * 8,
-             claimed = (input_number(in, 1) & 1) != 0 ? len : input_number(in, 2);
+    struct otshim_span_rec rec = {.trace_id = {1}, .span_id = {1}, .kind = OTSHIM_SPAN_CLIENT, .end_ns = 1, .status = 200};
+    struct otshim_attr attr = {.key = (uint16_t)input_number(in, 1), .len = (uint16_t)(input_number(in, 1) * 4)};
+    uint64_t head = shm->head, len = sizeof(struct otshim_rec) + sizeof rec + otshim_attr_size(attr.len), claimed;
     uint8_t *bytes = (uint8_t *)(uintptr_t)fuzz_word(t, head);
-    size_t room = (size_t)(t->memory.data + BYTES - bytes), copy = (size_t)(in->end - in->at);
+    size_t room = (size_t)(t->memory.data + BYTES - bytes);
 
-    if (room > 16) {
-        bytes[12] = (uint8_t)input_number(in, 1) & 3;
-        bytes[13] = 0;
-        copy = copy < room - 16 ? copy : room - 16;
-        copy = copy < 400 ? copy : 400;
-        memcpy(bytes + 16, in->at, copy);
-        in->at += copy / 2;
+    len = (len + 7) & ~7ull;
+    if (room < len) { /* the gap before the end */
+        atomic_store(fuzz_word(t, head), otshim_word(head, room, OTSHIM_WORD_PADDING));
+        shm->head = head + room;
+        return;
     }
-    atomic_store(fuzz_word(t, head), otshim_word(head, claimed & ~7ull, (enum otshim_word_state)(input_number(in, 1) & 3)));
+    memcpy(rec.span_id, &head, sizeof head);
+    rec.span_id[7] = 1;
+    rec.attr_bytes = otshim_attr_size(attr.len);
+    memset(bytes, 0, len);
+    bytes[12] = (uint8_t)input_number(in, 1) % 8 == 7 ? OTSHIM_RECORD_LOG : OTSHIM_RECORD_SPAN;
+    bytes[14] = (uint8_t)input_number(in, 1) & OTSHIM_REC_MOVED;
+    memcpy(bytes + sizeof(struct otshim_rec), &rec, sizeof rec);
+    memcpy(bytes + sizeof(struct otshim_rec) + sizeof rec, &attr, sizeof attr);
+    for (size_t changes = input_number(in, 1) % 4; changes > 0; changes--)
+        bytes[8 + input_number(in, 2) % (len - 8)] = (uint8_t)input_number(in, 1);
+    claimed = input_number(in, 1) % 16 == 15 ? input_number(in, 2) & ~7ull : len;
+    atomic_store(fuzz_word(t, head),
+                 otshim_word(head, claimed, input_number(in, 1) % 8 == 7 ? OTSHIM_WORD_RESERVED : OTSHIM_WORD_COMMITTED));
     shm->head = head + len;
 }
 
