@@ -14,8 +14,10 @@
 int client_open(struct client *client)
 {
     memset(client, 0, sizeof(*client));
-    if (exporter_config_load_client(&client->config, stderr) > 0)
+    if (exporter_config_load_client(&client->config, stderr) > 0) {
+        exporter_config_free(&client->config);
         return EXIT_USAGE;
+    }
     if (client->config.http_host == NULL) {
         fputs("otshim: OTSHIM_HTTP=off: the exporter cannot be asked; set OTSHIM_HTTP=host:port to where it listens\n", stderr);
         exporter_config_free(&client->config);

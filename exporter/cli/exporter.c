@@ -271,12 +271,32 @@ static int parse_ready_fd(const char *text)
     return *text != 0 && *end == 0 && fd >= 0 && fd < 1 << 20 && fcntl((int)fd, F_GETFD) >= 0 ? (int)fd : -1;
 }
 
+/* From the first socket to the last span; the configuration is checked, the log open. */
+static int serve(struct exporter *exporter, int ready_fd)
+{
+    char why[512] = "";
+    int status = EXIT_OK;
+    raise_descriptor_limit();
+    stats.start_unix_ns = clock_ns(CLOCK_REALTIME);
+    rates_tick(clock_ns(CLOCK_MONOTONIC));
+    if (!start_events(exporter) || !start_row(exporter, why, sizeof(why))) {
+        log_line(LOG_LEVEL_ERROR, "%s", why[0] != 0 ? why : "cannot make an event loop");
+        status = EXIT_FAILED;
+    } else {
+        say_started(exporter);
+        if (ready_fd >= 0)
+            say_ready(exporter, ready_fd);
+        event_base_dispatch(exporter->base);
+    }
+    stop_row(exporter);
+    return status;
+}
+
 int cli_exporter(int argc, char **argv)
 {
     static const struct option options[] = {{"ready-fd", required_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'}, {0}};
     struct exporter exporter = {0};
     int option, ready_fd = -1, status = EXIT_OK;
-    char why[512] = "";
 
     while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
         if (option == 'h') {
@@ -296,27 +316,14 @@ int cli_exporter(int argc, char **argv)
         return EXIT_USAGE;
     }
     drop_preload();
+    int error = 0;
     if (exporter_config_load(&exporter.config, stderr) > 0)
-        return EXIT_USAGE;
-    int error = log_open(exporter.config.log_file, (enum log_level)exporter.config.log_level);
-    if (error != 0) {
+        status = EXIT_USAGE;
+    else if ((error = log_open(exporter.config.log_file, (enum log_level)exporter.config.log_level)) != 0)
         fprintf(stderr, "otshim exporter: cannot open the log %s: %s; OTSHIM_LOG_FILE names it\n", exporter.config.log_file,
                 strerror(-error));
-        return EXIT_USAGE;
-    }
-    raise_descriptor_limit();
-    stats.start_unix_ns = clock_ns(CLOCK_REALTIME);
-    rates_tick(clock_ns(CLOCK_MONOTONIC));
-    if (!start_events(&exporter) || !start_row(&exporter, why, sizeof(why))) {
-        log_line(LOG_LEVEL_ERROR, "%s", why[0] != 0 ? why : "cannot make an event loop");
-        status = EXIT_FAILED;
-    } else {
-        say_started(&exporter);
-        if (ready_fd >= 0)
-            say_ready(&exporter, ready_fd);
-        event_base_dispatch(exporter.base);
-    }
-    stop_row(&exporter);
+    else
+        status = serve(&exporter, ready_fd);
     exporter_config_free(&exporter.config);
-    return status;
+    return error != 0 ? EXIT_USAGE : status;
 }
