@@ -8,11 +8,12 @@
 
 #define FACTS_KEYS 17
 
-/* Bytes of the record (or of something derived from it): not terminated, any content. */
+/* Bytes of the record (or of something derived from it): not terminated, any content. `at` is never NULL. */
 struct bytes {
     const char *at;
     size_t len;
 };
+#define NO_BYTES ((struct bytes){.at = "", .len = 0})
 
 struct facts {
     const struct process *process;
@@ -75,6 +76,7 @@ const char *url_redacted(struct draft *draft, struct bytes text);
 struct bytes url_host_part(struct bytes authority, bool *had_credentials);
 
 /* ---- span.c ------------------------------------------------------------------------------------------------------------------------------ */
+struct facts facts_new(const struct process *process, const struct otshim_span_rec *rec);
 void facts_attributes(struct facts *facts, const uint8_t *attrs, size_t len);
 /* Everything but the call site. */
 void span_describe(struct making *m);

@@ -58,7 +58,7 @@ static struct bytes forwarded(const struct making *m, const char *name)
             value = bytes_of(value.at + 1, value.len - 2);
         return value;
     }
-    return (struct bytes){0};
+    return NO_BYTES;
 }
 
 static bool authority_of(struct bytes text, struct authority *out)
@@ -148,16 +148,30 @@ static void describe_address(struct making *m, struct authority a, const char *s
 
 /* ---- server ----------------------------------------------------------------------------------------------------------------------- */
 
+/* In lower case (RFC 3986 3.1); NULL for what is none. */
+static const char *scheme_text(struct making *m, struct bytes scheme)
+{
+    char text[16];
+    if (scheme.len == 0 || scheme.len >= sizeof text)
+        return NULL;
+    for (size_t i = 0; i < scheme.len; i++) {
+        text[i] = (char)(scheme.at[i] | 0x20);
+        if (text[i] < 'a' || text[i] > 'z')
+            return NULL;
+    }
+    return draft_text(m->draft, text, scheme.len);
+}
+
 static const char *server_scheme(struct making *m, const struct url *url)
 {
-    struct bytes scheme = forwarded(m, "proto");
-    if (scheme.len == 0)
-        scheme = first_of_list(attr(m, OTSHIM_ATTR_X_FORWARDED_PROTO));
-    if (scheme.len == 0)
-        scheme = url->scheme;
-    if (scheme.len > 0)
-        return draft_text(m->draft, scheme.at, scheme.len < 16 ? scheme.len : 16);
-    return m->facts->rec->flags & OTSHIM_SPAN_TLS ? "https" : "http";
+    const char *scheme = scheme_text(m, forwarded(m, "proto"));
+    if (scheme == NULL)
+        scheme = scheme_text(m, first_of_list(attr(m, OTSHIM_ATTR_X_FORWARDED_PROTO)));
+    if (scheme == NULL)
+        scheme = scheme_text(m, url->scheme);
+    if (scheme == NULL)
+        scheme = m->facts->rec->flags & OTSHIM_SPAN_TLS ? "https" : "http";
+    return scheme;
 }
 
 static void server_address(struct making *m, const struct url *url, const char *scheme)

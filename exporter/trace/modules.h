@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define MODULES_MAX 1024 /* executable mappings of files, a process */
+#define MODULES_MAX 512 /* executable mappings of files, a process */
 
 struct module {
     uint64_t start, end; /* addresses in the process */

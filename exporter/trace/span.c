@@ -4,6 +4,14 @@
 
 #include <string.h>
 
+struct facts facts_new(const struct process *process, const struct otshim_span_rec *rec)
+{
+    struct facts facts = {.process = process, .rec = rec};
+    for (int key = 0; key < FACTS_KEYS; key++)
+        facts.attrs[key] = NO_BYTES;
+    return facts;
+}
+
 void facts_attributes(struct facts *facts, const uint8_t *attrs, size_t len)
 {
     size_t at = 0;

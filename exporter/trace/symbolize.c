@@ -43,19 +43,35 @@ struct symbolizer {
     struct answer answers[ANSWERS];
     uint64_t clock;
     uint32_t serial;
+    uint64_t budget_ns;
+    time_t budget_second; /* CLOCK_MONOTONIC */
+    uint64_t budget_used_ns;
 };
 
-static time_t now_seconds(void)
+static uint64_t now_ns(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec;
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static time_t now_seconds(void)
+{
+    return (time_t)(now_ns() / 1000000000u);
 }
 
 struct symbolizer *symbolizer_new(void)
 {
     unsetenv("DEBUGINFOD_URLS"); /* elfutils would fetch debug information over the network, in our event loop */
-    return calloc(1, sizeof(struct symbolizer));
+    struct symbolizer *symbolizer = calloc(1, sizeof *symbolizer);
+    if (symbolizer != NULL)
+        symbolizer->budget_ns = SYMBOLIZE_BUDGET_NS;
+    return symbolizer;
+}
+
+void symbolizer_set_budget(struct symbolizer *symbolizer, uint64_t ns)
+{
+    symbolizer->budget_ns = ns;
 }
 
 static void forget_file(struct known_file *known)
@@ -184,16 +200,30 @@ static struct known_file *file_of(struct symbolizer *symbolizer, const struct kn
 
 /* ---- answers -------------------------------------------------------------------------------------------------------------------------- */
 
+static bool budget_left(struct symbolizer *symbolizer)
+{
+    time_t now = now_seconds();
+    if (now != symbolizer->budget_second)
+        symbolizer->budget_used_ns = 0;
+    symbolizer->budget_second = now;
+    return symbolizer->budget_used_ns < symbolizer->budget_ns;
+}
+
+/* NULL: no time for it. */
 static const struct answer *answer_of(struct symbolizer *symbolizer, struct known_file *known, uint64_t offset)
 {
     uint64_t hash = (offset ^ (uint64_t)known->serial << 40) * 0x9e3779b97f4a7c15ull;
     struct answer *answer = &symbolizer->answers[hash >> 32 & (ANSWERS - 1)];
     if (answer->serial == known->serial && answer->offset == offset)
         return answer;
+    if (!budget_left(symbolizer))
+        return NULL;
     struct elf_frame frames[ELF_FILE_FRAMES];
+    uint64_t start = now_ns();
     free(answer->frames);
     *answer = (struct answer){.serial = known->serial, .offset = offset};
     answer->count = elf_file_lookup(known->file, offset, frames, &answer->address);
+    symbolizer->budget_used_ns += now_ns() - start;
     if (answer->count == 0)
         return answer;
     answer->frames = malloc((size_t)answer->count * sizeof frames[0]);

@@ -32,7 +32,12 @@ struct call_site {
     int line;           /* 0 unknown */
 };
 
+/* Looking an address up for the first time takes from 20 µs to tens of milliseconds (debug information of a large file), in the exporter's
+ * event loop, and who asks decides how often. So much of a second it may take; what comes beyond is shown as module and offset. */
+#define SYMBOLIZE_BUDGET_NS 250000000ull
+
 struct symbolizer *symbolizer_new(void);
+void symbolizer_set_budget(struct symbolizer *symbolizer, uint64_t ns); /* another one, for tests */
 void symbolizer_free(struct symbolizer *symbolizer);
 
 /* key names the process (and its image) as long as it is known; pid 0 or dead: nothing can be noted any more. */

@@ -92,7 +92,7 @@ static void publish(struct trace *trace, const struct facts *facts, struct recei
 static void on_span(void *self, const struct process *process, const struct otshim_span_rec *rec, const uint8_t *attrs,
                     struct receipt *receipt)
 {
-    struct facts facts = {.process = process, .rec = rec};
+    struct facts facts = facts_new(process, rec);
     facts_attributes(&facts, attrs, rec->attr_bytes);
     publish(self, &facts, receipt);
 }
@@ -118,7 +118,7 @@ void trace_inflight_died(struct trace *trace, const struct process *process, con
     memcpy(rec.trace_id, slot->trace_id, sizeof rec.trace_id);
     memcpy(rec.span_id, slot->span_id, sizeof rec.span_id);
     memcpy(rec.parent_id, slot->parent_id, sizeof rec.parent_id);
-    struct facts facts = {.process = process, .rec = &rec};
+    struct facts facts = facts_new(process, &rec);
     size_t method_len = slot->method_len, target_len = slot->target_len, host_len = slot->host_len;
     if (method_len <= sizeof slot->method)
         facts.attrs[OTSHIM_ATTR_METHOD] = bytes_of(slot->method, method_len);
@@ -175,7 +175,7 @@ static bool may_log(struct trace *trace)
 static void on_log(void *self, const struct process *process, const struct otshim_log_rec *rec, const uint8_t *attrs)
 {
     struct trace *trace = self;
-    struct facts facts = {.process = process};
+    struct facts facts = facts_new(process, NULL);
     facts_attributes(&facts, attrs, rec->attr_bytes);
     struct bytes text = facts.attrs[OTSHIM_ATTR_ERROR_TEXT];
     enum log_level level = rec->severity >= 17 ? LOG_LEVEL_ERROR : rec->severity >= 9 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;

@@ -29,7 +29,7 @@ static bool is_scheme(struct bytes text)
 
 struct url url_of_target(struct bytes target, bool connect)
 {
-    struct url url = {0};
+    struct url url = {NO_BYTES, NO_BYTES, NO_BYTES, NO_BYTES, NO_BYTES};
     const char *end = target.at + target.len;
     if (connect) {
         url.authority = target;

@@ -25,9 +25,9 @@ struct events {
     int in_message[2];
     bool over;
     uint64_t last_offset[2];
-    int printed_dir;  /* of the last event in out, -1: none */
-    bool blank_known; /* the last HEAD had a blank_at */
-    char *violation;  /* first broken rule of proto.h, static text */
+    int printed_dir;       /* of the last event in out, -1: none */
+    bool blank_known;      /* the last HEAD had a blank_at */
+    const char *violation; /* first broken rule of proto.h, static text */
     size_t len;
     char out[EVENTS_MAX];
 };

@@ -54,6 +54,12 @@ __attribute__((noinline)) void through_libc(void)
     __asm__ volatile("");
 }
 
+__attribute__((noinline)) int compare_nothing(void);
+__attribute__((noinline)) int compare_nothing(void)
+{
+    return depth > 100;
+}
+
 static struct symbolizer *symbolizer;
 static struct call_site site;
 static int key;
@@ -150,6 +156,27 @@ static void test_nonsense_addresses(void **unused)
     assert_true(look(getpid(), true));
     assert_true(strlen(site.stack) <= SYMBOLIZE_STACK_TEXT);
     assert_non_null(strstr(strrchr(site.stack, '\n'), "test_exporter_symbolize.c:"));
+}
+
+/* Without time left, new addresses are shown as they are; what was found before is still known. */
+static void test_budget(void **unused)
+{
+    (void)unused;
+    through_libc();
+    symbolizer_seen(symbolizer, &key, getpid());
+    assert_true(look(getpid(), true));
+    assert_string_equal(site.function, "inner");
+    symbolizer_set_budget(symbolizer, 0);
+    assert_true(look(getpid(), true));
+    assert_string_equal(site.function, "inner");
+    stack[0] = (uint64_t)(uintptr_t)compare_nothing + 2;
+    depth = 1;
+    assert_true(look(getpid(), true));
+    assert_string_equal(site.function, "");
+    expect_line("#0 ?? in ");
+    symbolizer_set_budget(symbolizer, UINT64_MAX);
+    assert_true(look(getpid(), true));
+    assert_string_equal(site.function, "compare_nothing");
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------------------------- */
@@ -272,6 +299,8 @@ static int setup(void **unused)
 {
     (void)unused;
     symbolizer = symbolizer_new();
+    if (symbolizer != NULL)
+        symbolizer_set_budget(symbolizer, UINT64_MAX); /* a slow machine is no reason to fail */
     return symbolizer == NULL || mkdtemp(directory) == NULL;
 }
 
@@ -293,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_dead_process),
         cmocka_unit_test(test_never_seen),
         cmocka_unit_test(test_nonsense_addresses),
+        cmocka_unit_test(test_budget),
         cmocka_unit_test(test_stripped),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_replaced),
