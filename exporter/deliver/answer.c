@@ -37,7 +37,7 @@ void answer_header(struct answer *answer, const char *line, size_t len)
     } wanted[] = {
         {"content-type", answer->content_type, sizeof(answer->content_type), false},
         {"retry-after", answer->retry_after, sizeof(answer->retry_after), true},
-        {"grpc-status", answer->grpc_status, sizeof(answer->grpc_status), true},
+        {"grpc-status", answer->grpc_status, sizeof(answer->grpc_status), false},
         {"grpc-encoding", answer->grpc_encoding, sizeof(answer->grpc_encoding), true},
         {"grpc-message", answer->grpc_message, sizeof(answer->grpc_message), false},
         {"grpc-status-details-bin", answer->grpc_details, sizeof(answer->grpc_details), true},
