@@ -33,6 +33,8 @@ $(BUILD)/pic/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(PRELOAD_CFLAGS) $(CFLAGS) -c $< -o $@
 
+$(BUILD)/pic/preload/interpose/load.o: PRELOAD_CFLAGS += -DOTSHIM_DEFINES_DLOPEN
+
 # The exports are the table and nothing else: all the rest has hidden visibility (a `local: *` would need a version for each export, and
 # with one a caller's reference to another version passes us by). The versions of versions.def are there for that very effect.
 $(BUILD)/exports.map: preload/interpose/versions.def

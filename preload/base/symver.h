@@ -22,13 +22,17 @@
 #if defined(OTSHIM_SYMVER_FIRST) && defined(__PIC__)
 __asm__(".symver dlsym, dlsym@" OTSHIM_SYMVER_FIRST);
 __asm__(".symver dlvsym, dlvsym@" OTSHIM_SYMVER_FIRST);
+#ifndef OTSHIM_DEFINES_DLOPEN /* interpose/load.c: a reference and a definition cannot share the name */
 __asm__(".symver dlopen, dlopen@" OTSHIM_SYMVER_FIRST);
+#endif
 __asm__(".symver dlclose, dlclose@" OTSHIM_SYMVER_FIRST);
 __asm__(".symver dlerror, dlerror@" OTSHIM_SYMVER_FIRST);
 __asm__(".symver dladdr, dladdr@" OTSHIM_SYMVER_FIRST);
 #pragma weak dlsym
 #pragma weak dlvsym
+#ifndef OTSHIM_DEFINES_DLOPEN
 #pragma weak dlopen
+#endif
 #pragma weak dlclose
 #pragma weak dlerror
 #pragma weak dladdr
