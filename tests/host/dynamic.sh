@@ -57,6 +57,9 @@ verdict exports "$(diff <(table 'SYMBOL(family, ret, name, params) @name@' symbo
 verdict export-versions "$(diff <(table 'VERSIONED(name, version) @name version@' versions.def | sed 's/\([^ ]*\) \(.*\)/\1@@\2/' | sort) \
     <(grep '@' <<<"$defined" | sort) | grep '^[<>]')"
 
+# The README's table of what is watched names each symbol once, under "What is watched".
+verdict readme "$(diff <(table 'SYMBOL(family, ret, name, params) @name@' symbols.def | sort) \
+    <(sed -n '/^## What is watched/,/^| traffic/p' README.md | grep -o '`[a-z_0-9]*`' | tr -d '`' | grep -vxE 'traceparent|tracestate' | sort) | grep '^[<>]')"
 verdict textrel "$(grep -E 'TEXTREL' <<<"$dynamic")"
 verdict bind-now "$(grep -qE 'BIND_NOW|NOW' <<<"$dynamic" || echo 'lazily bound')"
 verdict stack "$(readelf -lW "$lib" | awk '$1 == "GNU_STACK" && $(NF - 1) ~ /E/ { print "executable" }')"
