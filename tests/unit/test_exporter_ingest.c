@@ -1,7 +1,9 @@
 /* Ingest as a whole, in a real event loop with real sockets, memfds and forked producers (ring_producer.h): arrival, reading, receipts, death
  * by every road, restart of the exporter, a second exporter, hostile peers. */
 #include "ingest/arrival.h"
+#include "ingest/clock.h"
 #include "ingest/ingest.h"
+#include "ingest/tracee.h"
 #include "log.h"
 #include "metrics/stats.h"
 #include "ring_producer.h"
@@ -13,6 +15,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -402,6 +405,12 @@ static void test_thread_died_in_mid_record(void **state)
     close(p.memfd);
 }
 
+static void wait_for_ever(void *arg)
+{
+    (void)arg;
+    pause();
+}
+
 static void slow_thread(void *arg)
 {
     struct producer p = *(struct producer *)arg;
@@ -751,6 +760,66 @@ static void test_silent_flood(void **state)
     assert_int_equal(open_descriptors(), before);
 }
 
+/* No descriptor is left for a connection: no busy loop, and the hello is taken when there is one again. */
+static void test_out_of_descriptors(void **state)
+{
+    struct rlimit before, low;
+    pid_t pid;
+    clock_t cpu;
+
+    (void)state;
+    getrlimit(RLIMIT_NOFILE, &before);
+    pid = child(hundred_spans, NULL);
+    reap(pid);
+    low = before;
+    low.rlim_cur = 3; /* all numbers above are taken or too high */
+    setrlimit(RLIMIT_NOFILE, &low);
+    cpu = clock();
+    run_ms(1000);
+    assert_true(clock() - cpu < CLOCKS_PER_SEC / 4);
+    assert_int_equal(got.spans, 0);
+    setrlimit(RLIMIT_NOFILE, &before);
+    UNTIL(got.gone == 1);
+    assert_int_equal(got.spans, 100);
+}
+
+/* Without SO_PEERPIDFD the pid may be another process's by now: one that began after the hello was written. */
+static void test_pid_used_again(void **state)
+{
+    uint8_t bytes[OTSHIM_HELLO_MAX_BYTES];
+    size_t len = producer_hello(bytes);
+    struct arrival_peer peer = {.uid = getuid(), .pidfd = -1};
+    const char *reason;
+    struct hello hello;
+    struct producer p;
+    struct tracee *tracee;
+
+    (void)state;
+    producer_make(&p, OTSHIM_RING_MIN_BYTES);
+    assert_int_equal(hello_parse(&hello, bytes, len, &reason), HELLO_OK);
+    peer.pid = getpid();
+    tracee = tracee_new(&peer, &hello, p.memfd, clock_offset_ns(), NULL, &reason);
+    assert_non_null(tracee);
+    assert_true(tracee->process.alive);
+    assert_true(tracee->process.start_ticks > 0);
+    assert_false(tracee_seems_dead(tracee));
+    assert_int_equal(tracee_thread(tracee, (uint32_t)getpid()), THREAD_RUNS);
+    tracee->process.start_ticks++; /* as if somebody else had got the number since */
+    assert_true(tracee_seems_dead(tracee));
+    tracee_free(tracee);
+
+    usleep(100000);
+    peer.pid = child(wait_for_ever, NULL);
+    tracee = tracee_new(&peer, &hello, p.memfd, clock_offset_ns(), NULL, &reason);
+    assert_non_null(tracee);
+    assert_false(tracee->process.alive);
+    tracee_free(tracee);
+    kill(peer.pid, SIGKILL);
+    reap(peer.pid);
+    hello_free(&hello);
+    close(p.memfd);
+}
+
 static void test_too_many_processes(void **state)
 {
     struct producer p[8];
@@ -903,6 +972,8 @@ int main(int argc, char **argv)
         TEST(test_impossible_places),
         TEST(test_bad_hellos),
         TEST(test_silent_flood),
+        TEST(test_out_of_descriptors),
+        TEST(test_pid_used_again),
         TEST(test_too_many_processes),
         TEST(test_hostile_ring),
         TEST(test_scribbler),
