@@ -12,6 +12,22 @@
 #define GRPC_PATH "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 #define HTTP_PATH "v1/traces"
 
+static void keep_header(struct exporter_config *config, struct loading *loading, const char *variable, const char *name,
+                        const char *value)
+{
+    struct header *headers = realloc(config->headers, (config->header_count + 1) * sizeof(*headers));
+    if (!headers) {
+        value_complain(loading, variable, NULL, "no memory");
+        return;
+    }
+    config->headers = headers;
+    headers[config->header_count] = (struct header){.name = value_copy(loading, name), .value = value_copy(loading, value)};
+    /* gRPC over HTTP/2 has lower-case names only (RFC 9113 section 8.2.1), HTTP/1.1 takes them as well. */
+    for (char *p = headers[config->header_count].name; p && *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+    config->header_count++;
+}
+
 /* What the user wrote, taken apart by libcurl. */
 struct endpoint {
     char *scheme, *host, *port /* NULL: none given */, *path, *query, *fragment, *user, *password;
@@ -39,8 +55,8 @@ static bool endpoint_parse(struct endpoint *endpoint, const char *url)
         curl_url_get(parts, CURLUPART_PATH, &endpoint->path, 0);
         curl_url_get(parts, CURLUPART_QUERY, &endpoint->query, 0);
         curl_url_get(parts, CURLUPART_FRAGMENT, &endpoint->fragment, 0);
-        curl_url_get(parts, CURLUPART_USER, &endpoint->user, 0);
-        curl_url_get(parts, CURLUPART_PASSWORD, &endpoint->password, 0);
+        curl_url_get(parts, CURLUPART_USER, &endpoint->user, CURLU_URLDECODE);
+        curl_url_get(parts, CURLUPART_PASSWORD, &endpoint->password, CURLU_URLDECODE);
     }
     curl_url_cleanup(parts);
     if (!ok)
@@ -107,19 +123,13 @@ static char *final_path(const struct endpoint *endpoint, enum otlp_protocol prot
 
 static char *compose(const struct endpoint *endpoint, const char *path)
 {
-    CURLU *parts = curl_url();
-    char *url = NULL, *copy = NULL;
-    char bare[8192];
-    snprintf(bare, sizeof(bare), "%s://%s%s%s%s", endpoint->scheme, endpoint->host, endpoint->port ? ":" : "",
-             endpoint->port ? endpoint->port : "", path);
-    if (parts && curl_url_set(parts, CURLUPART_URL, bare, 0) == CURLUE_OK &&
-        (!endpoint->user || curl_url_set(parts, CURLUPART_USER, endpoint->user, 0) == CURLUE_OK) &&
-        (!endpoint->password || curl_url_set(parts, CURLUPART_PASSWORD, endpoint->password, 0) == CURLUE_OK) &&
-        curl_url_get(parts, CURLUPART_URL, &url, 0) == CURLUE_OK)
-        copy = strdup(url);
-    curl_free(url);
-    curl_url_cleanup(parts);
-    return copy;
+    size_t size =
+        strlen(endpoint->scheme) + strlen(endpoint->host) + (endpoint->port ? strlen(endpoint->port) : 0) + strlen(path) + 8;
+    char *url = malloc(size);
+    if (url)
+        snprintf(url, size, "%s://%s%s%s%s", endpoint->scheme, endpoint->host, endpoint->port ? ":" : "",
+                 endpoint->port ? endpoint->port : "", path);
+    return url;
 }
 
 /* false: something about it is wrong (and said). */
@@ -139,6 +149,34 @@ static bool endpoint_check(struct loading *loading, const char *name, const char
     if (base && endpoint->query)
         value_complain(loading, name, value, "a query has no place in a base address; use OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
     return loading->mistakes == before;
+}
+
+/* https://user:password@host: becomes a header, so that config->url may be shown to anybody. */
+static void load_credentials(struct exporter_config *config, struct loading *loading, const char *name,
+                             const struct endpoint *endpoint)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char pair[1024], value[2048] = "Basic ", *to = value + 6;
+    for (size_t i = 0; i < config->header_count; i++)
+        if (config->headers[i].name && strcmp(config->headers[i].name, "authorization") == 0)
+            return; /* said in so many words: that wins */
+    int len = snprintf(pair, sizeof(pair), "%s:%s", endpoint->user, endpoint->password ? endpoint->password : "");
+    if (len >= (int)sizeof(pair)) {
+        value_complain(loading, name, NULL, "user and password are longer than %zu bytes; use OTEL_EXPORTER_OTLP_HEADERS",
+                       sizeof(pair) - 1);
+        return;
+    }
+    for (int i = 0; i < len; i += 3) {
+        unsigned left = (unsigned)(len - i), bits = (unsigned)(unsigned char)pair[i] << 16;
+        bits |= left > 1 ? (unsigned)(unsigned char)pair[i + 1] << 8 : 0;
+        bits |= left > 2 ? (unsigned char)pair[i + 2] : 0;
+        *to++ = digits[bits >> 18];
+        *to++ = digits[bits >> 12 & 63];
+        *to++ = left > 1 ? digits[bits >> 6 & 63] : '=';
+        *to++ = left > 2 ? digits[bits & 63] : '=';
+    }
+    *to = '\0';
+    keep_header(config, loading, name, "authorization", value);
 }
 
 /* config->url and config->protocol. Credentials in the URL are not repeated in complaints. */
@@ -172,6 +210,8 @@ static void load_endpoint(struct exporter_config *config, struct loading *loadin
                 value_complain(loading, name, shown, "not a URL that can be used; write something like http://tempo:4317");
             config->protocol = config->url ? protocol : OTLP_NONE;
             config->insecure = strcmp(endpoint.scheme, "http") == 0;
+            if (endpoint.user)
+                load_credentials(config, loading, name, &endpoint);
         }
     }
     free(path);
@@ -252,18 +292,8 @@ static void add_header(struct exporter_config *config, struct loading *loading, 
     else if (!decode_value(value))
         value_complain(loading, variable, NULL, "the value of %s has a bad percent escape or a control character; write %% as %%25",
                        name);
-    else {
-        struct header *headers = realloc(config->headers, (config->header_count + 1) * sizeof(*headers));
-        if (!headers) {
-            value_complain(loading, variable, NULL, "no memory");
-            return;
-        }
-        config->headers = headers;
-        headers[config->header_count++] = (struct header){.name = value_copy(loading, name), .value = value_copy(loading, value)};
-        /* gRPC over HTTP/2 has lower-case names only (RFC 9113 section 8.2.1), HTTP/1.1 takes them as well. */
-        for (char *p = headers[config->header_count - 1].name; p && *p; p++)
-            *p = (char)tolower((unsigned char)*p);
-    }
+    else
+        keep_header(config, loading, variable, name, value);
 }
 
 static void load_headers(struct exporter_config *config, struct loading *loading)

@@ -73,7 +73,7 @@ static void endpoints(void **state)
         {{"OTEL_EXPORTER_OTLP_ENDPOINT=https://host/otlp"}, OTLP_HTTP_PROTOBUF, "https://host/otlp/v1/traces"},
         {{"OTEL_EXPORTER_OTLP_ENDPOINT=https://host/otlp/"}, OTLP_HTTP_PROTOBUF, "https://host/otlp/v1/traces"},
         {{"OTEL_EXPORTER_OTLP_ENDPOINT=http://[::1]:4317"}, OTLP_GRPC, "http://[::1]:4317" GRPC},
-        {{"OTEL_EXPORTER_OTLP_ENDPOINT=http://u:p@host:4318"}, OTLP_HTTP_PROTOBUF, "http://u:p@host:4318/v1/traces"},
+        {{"OTEL_EXPORTER_OTLP_ENDPOINT=http://u:p@host:4318"}, OTLP_HTTP_PROTOBUF, "http://host:4318/v1/traces"},
         {{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://host:4318"}, OTLP_HTTP_PROTOBUF, "http://host:4318/"},
         {{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://host:4318/x?y=1", "OTEL_EXPORTER_OTLP_ENDPOINT=http://other:4317"},
          OTLP_HTTP_PROTOBUF,
@@ -204,6 +204,26 @@ static void headers(void **state)
     exporter_config_free(&config);
 }
 
+static void credentials_in_the_address_become_a_header(void **state)
+{
+    static const char *const cases[][2] = {
+        {"OTEL_EXPORTER_OTLP_ENDPOINT=http://foo:bar@h:4318", "Basic Zm9vOmJhcg=="},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT=http://fo%6f:b%40r@h:4318", "Basic Zm9vOmJAcg=="},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT=http://foo@h:4318", "Basic Zm9vOg=="},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT=http://foo:ba@h:4317", "Basic Zm9vOmJh"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct exporter_config config;
+        assert_int_equal(LOAD(&config, cases[i][0]), 0);
+        assert_null(strchr(config.url, '@'));
+        assert_int_equal(config.header_count, 1);
+        assert_string_equal(config.headers[0].name, "authorization");
+        assert_string_equal(config.headers[0].value, cases[i][1]);
+        exporter_config_free(&config);
+    }
+}
+
 static void our_own(void **state)
 {
     struct exporter_config config;
@@ -257,10 +277,10 @@ static void sockets_of_users(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),         cmocka_unit_test(endpoints),
-        cmocka_unit_test(mistakes),         cmocka_unit_test(secrets_stay_out_of_complaints),
-        cmocka_unit_test(headers),          cmocka_unit_test(our_own),
-        cmocka_unit_test(sockets_of_users),
+        cmocka_unit_test(defaults), cmocka_unit_test(endpoints),
+        cmocka_unit_test(mistakes), cmocka_unit_test(secrets_stay_out_of_complaints),
+        cmocka_unit_test(headers),  cmocka_unit_test(credentials_in_the_address_become_a_header),
+        cmocka_unit_test(our_own),  cmocka_unit_test(sockets_of_users),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
