@@ -1,4 +1,5 @@
-"""curl and wget under the library: each call is the root of its own trace."""
+"""curl and wget under the library: each call is the root of its own trace. The connection that was made for it is a part of it, although
+it began earlier: there was no request yet to which it could have belonged."""
 
 import programs
 
@@ -9,9 +10,8 @@ def test_curl(lab):
     assert done.stdout == b"ok /leaf/1\n" and done.stderr == b""
     lab.expect(
         """
-        shell INTERNAL tcp.connect 127.0.0.1:{leaf}
-
         shell CLIENT GET http://127.0.0.1:{leaf}/leaf/1 200
+          shell INTERNAL tcp.connect 127.0.0.1:{leaf}
           leaf SERVER GET /leaf/1 200
         """
     )
@@ -23,9 +23,8 @@ def test_curl_keeps_its_connection(lab):
     assert done.stdout == b"ok /leaf/1\nok /status/2\n"
     lab.expect(
         """
-        shell INTERNAL tcp.connect 127.0.0.1:{leaf}
-
         shell CLIENT GET http://127.0.0.1:{leaf}/leaf/1 200
+          shell INTERNAL tcp.connect 127.0.0.1:{leaf}
           leaf SERVER GET /leaf/1 200
 
         shell CLIENT GET http://127.0.0.1:{leaf}/status/2 500 ERROR
@@ -40,9 +39,8 @@ def test_wget(lab):
     assert done.stdout == b"ok /leaf/1\n" and done.returncode == 0
     lab.expect(
         """
-        shell INTERNAL tcp.connect 127.0.0.1:{leaf}
-
         shell CLIENT GET http://127.0.0.1:{leaf}/leaf/1 200
+          shell INTERNAL tcp.connect 127.0.0.1:{leaf}
           leaf SERVER GET /leaf/1 200
         """
     )

@@ -91,10 +91,10 @@ def test_nginx_upstream_breaks_off(lab):
         lab.get(edge, "/cut/1")
     lab.expect(
         """
-        edge SERVER GET /cut/1 200 ERROR
+        edge SERVER GET /cut/1 200 ERROR local_closed
           edge INTERNAL tcp.connect 127.0.0.1:{leaf}
-          edge CLIENT GET http://backend/cut/1 200 ERROR
-            leaf SERVER GET /cut/1 200 ERROR
+          edge CLIENT GET http://backend/cut/1 200 ERROR peer_closed
+            leaf SERVER GET /cut/1 200 ERROR local_closed
         """
     )
 

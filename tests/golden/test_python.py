@@ -74,7 +74,7 @@ def test_requests_by_name_has_the_lookup(lab):
     lab.get(front, fetch(f"http://localhost:{leaf.port}/leaf/1"))
     lab.expect(
         """
-        front SERVER GET /fetch/1 200
+        front SERVER GET /fetch/1 200 server.address=127.0.0.1
           front INTERNAL dns.lookup localhost
           front INTERNAL tcp.connect 127.0.0.1:{leaf} server.address=localhost
           front CLIENT GET http://localhost:{leaf}/leaf/1 200 server.address=localhost
@@ -91,10 +91,10 @@ def test_program_started_by_a_request_continues_its_trace(lab):
     assert lab.get(front, f"/spawn/1?url={leaf.url('/leaf/1')}") == "ok /leaf/1\n"
     lab.expect(
         """
-        front SERVER GET /spawn/1 200
+        front SERVER GET /spawn/1 200 process.executable.name=python3.11
           front INTERNAL tcp.connect 127.0.0.1:{leaf} process.executable.name=curl
           front CLIENT GET http://127.0.0.1:{leaf}/leaf/1 200 process.executable.name=curl
-            leaf SERVER GET /leaf/1 200
+            leaf SERVER GET /leaf/1 200 process.executable.name=thread_server
         """,
         show=["process.executable.name"],
     )

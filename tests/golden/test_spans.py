@@ -138,8 +138,8 @@ def test_upstream_that_breaks_off(lab):
         """
         front SERVER GET /fetch/1 502 ERROR
           front INTERNAL tcp.connect 127.0.0.1:{leaf}
-          front CLIENT GET http://127.0.0.1:{leaf}/cut/1 200 ERROR
-            leaf SERVER GET /cut/1 200 ERROR
+          front CLIENT GET http://127.0.0.1:{leaf}/cut/1 200 ERROR peer_closed
+            leaf SERVER GET /cut/1 200 ERROR local_closed
         """
     )
 
