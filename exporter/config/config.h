@@ -19,11 +19,12 @@ struct header {
 
 struct exporter_config {
     /* traces: OTEL_EXPORTER_OTLP_TRACES_*, else OTEL_EXPORTER_OTLP_*; OTEL_TRACES_EXPORTER=none turns delivery off */
-    enum otlp_protocol protocol; /* OTEL_EXPORTER_OTLP_PROTOCOL, else by the port: 4317 gRPC, 4318 HTTP/protobuf, else HTTP/protobuf */
-    char *url;                   /* complete: for gRPC with /opentelemetry.proto.collector.trace.v1.TraceService/Export */
+    enum otlp_protocol
+        protocol; /* OTEL_EXPORTER_OTLP_PROTOCOL, else by the port: 4317 gRPC, 4318 HTTP/protobuf, else HTTP/protobuf */
+    char *url;    /* complete: for gRPC with /opentelemetry.proto.collector.trace.v1.TraceService/Export; no credentials in it */
     struct header *headers;
     size_t header_count;
-    uint64_t timeout_ms;
+    uint64_t timeout_ms; /* 10000; 0: no limit */
     bool gzip;
     bool insecure; /* gRPC without TLS; decided by the scheme, or OTEL_EXPORTER_OTLP_INSECURE where there is none */
     char *ca_file, *client_cert, *client_key;
@@ -32,18 +33,18 @@ struct exporter_config {
     uint64_t schedule_delay_ms; /* 5000; we default to 1000: a person is waiting at the waterfall */
     size_t max_queue_spans;     /* OTEL_BSP_MAX_QUEUE_SIZE: default here 65536 */
     size_t max_batch_spans;     /* 512 */
-    uint64_t retry_deadline_ms; /* give up a batch after this long; default 300000 */
+    uint64_t retry_deadline_ms; /* OTEL_BSP_EXPORT_TIMEOUT: give up a batch after this long; default 300000; 0: never */
 
     /* our own */
     char *socket_path;  /* OTSHIM_SOCKET or the default place */
     mode_t socket_mode; /* OTSHIM_SOCKET_MODE, octal; 0666 */
     char *http_host;    /* OTSHIM_HTTP: host:port; "off" leaves it NULL */
     uint16_t http_port;
-    size_t recent_traces;      /* OTSHIM_TRACES: 1000 */
-    size_t max_processes_uid;  /* OTSHIM_MAX_PROCESSES: per uid, 4096 */
-    char *log_file;            /* OTSHIM_LOG_FILE; NULL: stderr */
-    int log_level;             /* OTSHIM_LOG: error, info (default), debug */
-    uint64_t shutdown_ms;      /* flush deadline at SIGTERM: 5000 */
+    size_t recent_traces;     /* OTSHIM_TRACES: 1000 */
+    size_t max_processes_uid; /* OTSHIM_MAX_PROCESSES: per uid, 4096 */
+    char *log_file;           /* OTSHIM_LOG_FILE; NULL: stderr */
+    int log_level;            /* OTSHIM_LOG: error, info (default), debug */
+    uint64_t shutdown_ms;     /* OTSHIM_SHUTDOWN_TIMEOUT: flush deadline at SIGTERM, 5000 */
 };
 
 /* Fills config from environ. Writes one line per mistake to `complaints`; returns the number of mistakes. */

@@ -16,7 +16,8 @@ struct deliver *deliver_start(struct event_base *base, const struct exporter_con
 struct span_sink deliver_sink(struct deliver *deliver);
 /* SIGTERM: sends what is queued; calls done (from the event loop) when all is delivered or config->shutdown_ms have passed. */
 void deliver_flush(struct deliver *deliver, void (*done)(void *arg), void *arg);
-/* Counts what is left as dropped by shutdown. */
+/* Counts what is left as dropped by shutdown, and settles its receipts: after ingest_stop, so that the tails of rings that live on do not move
+ * over it and the next exporter finds it there. */
 void deliver_stop(struct deliver *deliver);
 
 #endif
