@@ -57,7 +57,7 @@ clean_up()
     exit "$status"
 }
 trap clean_up EXIT
-trap 'exit "$at_ctrl_c"' INT
+trap 'echo; exit "$at_ctrl_c"' INT
 trap 'exit 143' TERM
 
 for file in "$otshim" "$library" "$python"; do
@@ -164,14 +164,15 @@ show_trace
 if [ -t 0 ] && [ -t 1 ]; then
     cat <<END
 
-${bold}Everything is still running. In another terminal:${plain}
-    curl http://127.0.0.1:$a/chain                 ask for more: also /io_task /cpu_task /random_status /error on ports $a $b $c
-    export OTSHIM_SOCKET=$OTSHIM_SOCKET OTSHIM_HTTP=$OTSHIM_HTTP
-    $otshim traces            what came in, newest first
-    $otshim status            who is connected, and how it goes
-    http://$OTSHIM_HTTP/               the same in a browser
+${bold}Everything is still running, until Ctrl-C. To try next, in another terminal:${plain}
 
-Ctrl-C ends it.
+    curl http://127.0.0.1:$a/chain    ${dim}or /io_task /cpu_task /random_status /error, on ports $a $b $c${plain}
+
+    export OTSHIM_SOCKET=$OTSHIM_SOCKET OTSHIM_HTTP=$OTSHIM_HTTP
+    $otshim traces    ${dim}what came in, newest first${plain}
+    $otshim status    ${dim}who is connected, and how it goes${plain}
+
+    http://$OTSHIM_HTTP/    ${dim}the same in a browser${plain}
 END
     at_ctrl_c=0
     # a signal interrupts wait, and an unexpected end of one of the services is told
