@@ -58,8 +58,8 @@ struct span {
     uint8_t parent_id[8]; /* all zero: root */
     bool has_parent;
     bool parent_is_remote;
-    bool sampled; /* trace flags bit 0: an unsampled span is never exported, but counts in metrics */
-    uint32_t trace_flags; /* W3C flags, as the OTLP field `flags` carries them (bits 8, 9: parent is remote) */
+    bool sampled;            /* trace flags bit 0: an unsampled span is never exported, but counts in metrics */
+    uint32_t trace_flags;    /* W3C flags, as the OTLP field `flags` carries them (bits 8, 9: parent is remote) */
     const char *trace_state; /* "" if none */
     const char *name;
     enum span_kind kind;

@@ -241,8 +241,8 @@ struct writer {
     size_t len;
     int number;
     bool full;
-    bool program_found; /* the call site's own frame is one of the program */
-    bool named;         /* ... or at least one with a name */
+    bool program_found; /* the call site is a frame of the program */
+    bool named;         /* ... or so far the innermost one of the system that has a name */
 };
 
 static void write_line(struct writer *w, const struct elf_frame *frame, const char *base, uint64_t where)
@@ -265,12 +265,18 @@ static void write_line(struct writer *w, const struct elf_frame *frame, const ch
     w->number++;
 }
 
+/* frame NULL: an address without a name. The innermost frame of the program is the call site, with a name or without: one further out that
+ * happens to have a name is another place. A library of the system only stands in where there is no frame of the program at all. */
 static void consider(struct writer *w, const struct elf_frame *frame, const struct module *module)
 {
-    if (w->program_found || frame->function[0] == '\0' || (module->is_system && w->named))
+    if (w->program_found || (module->is_system && (w->named || frame == NULL)))
         return;
-    w->named = true;
+    w->named = frame != NULL;
     w->program_found = !module->is_system;
+    w->out->function[0] = w->out->file[0] = '\0';
+    w->out->line = 0;
+    if (frame == NULL)
+        return;
     memcpy(w->out->function, frame->function, sizeof w->out->function);
     memcpy(w->out->file, frame->source, sizeof w->out->file);
     w->out->line = frame->line;
@@ -291,8 +297,10 @@ static void write_address(struct symbolizer *symbolizer, struct writer *w, struc
     uint64_t offset = address - 1 - module->start + module->offset;
     struct known_file *known = file_of(symbolizer, process, module, pid, alive);
     const struct answer *answer = known->file != NULL ? answer_of(symbolizer, known, offset) : NULL;
-    if (answer == NULL || answer->count == 0)
+    if (answer == NULL || answer->count == 0) {
         write_line(w, NULL, base, offset);
+        consider(w, NULL, module);
+    }
     for (int i = 0; answer != NULL && i < answer->count; i++) {
         write_line(w, &answer->frames[i], base, 0);
         consider(w, &answer->frames[i], module);

@@ -26,7 +26,8 @@ struct symbolizer;
 /* A call site in words. Strings may hold any bytes but NUL (they come from files of the process's owner). */
 struct call_site {
     char stack[SYMBOLIZE_STACK_TEXT + 1]; /* "#0 function at file:line", a frame a line, innermost first; whole lines only */
-    /* The innermost frame of the program itself: the first one that is not in a library of the system, else the first with a name. */
+    /* The innermost frame of the program itself: the first one that is not in a library of the system (without a name, if it has none); where
+     * there is no such frame, the first of the others with a name. */
     char function[256]; /* "" unknown */
     char file[512];     /* "" unknown */
     int line;           /* 0 unknown */
