@@ -246,11 +246,10 @@ static void arrival_identify(struct arrival *arrival)
         return;
     peer->uid = cred.uid;
     peer->pid = cred.pid > 0 ? cred.pid : 0;
-    if (peer->pid == 0)
-        return;
+    /* Also for a peer whose pid means nothing in our pid namespace: its pidfd tells of its death all the same. */
     pidfd = proc_peer_pidfd(arrival->fd);
     peer->certain = pidfd >= 0;
-    if (pidfd == -ENOPROTOOPT || pidfd == -EOPNOTSUPP)
+    if ((pidfd == -ENOPROTOOPT || pidfd == -EOPNOTSUPP) && peer->pid != 0)
         pidfd = proc_pidfd_open(peer->pid);
     peer->pidfd = pidfd >= 0 ? pidfd : -1;
     peer->dead = pidfd == -ESRCH;

@@ -5,9 +5,10 @@
  * at an idle ring is one load. Without processes no timer runs at all. A second timer beats once a second: it writes each ring's
  * heartbeat, which tells the process that somebody reads, and looks after everything that has time (counters, closed rings, clocks).
  *
- * A process's death comes by pidfd; without one (an old kernel) by a look at /proc each beat. A process that is not visible from our pid
- * namespace (SO_PEERCRED says 0) can do neither: its ring is kept until it says `closed` or has been silent for IDLE_FORGET_NS. If it was
- * alive after all, its heartbeat goes stale, and with its next record it hands its ring over again: nothing is lost. */
+ * A process's death comes by pidfd; on a kernel without SO_PEERPIDFD and pidfd_open by a look at /proc each beat. A process that is not
+ * visible from our pid namespace (SO_PEERCRED says 0), on a kernel without SO_PEERPIDFD, shows neither: its ring is kept until it says
+ * `closed` or has been silent for IDLE_FORGET_NS. If it was alive after all, its heartbeat goes stale, and with its next record it hands its
+ * ring over again: nothing is lost. */
 #include "ingest/ingest.h"
 #include "ingest/arrival.h"
 #include "ingest/clock.h"
@@ -174,11 +175,13 @@ static struct tracee *ingest_find_memory(struct ingest *ingest, int memfd)
     return NULL;
 }
 
-/* Another ring of the same process. */
-static struct tracee *ingest_find_elder(struct ingest *ingest, pid_t pid)
+/* Another ring of the same process. Where its pid is not visible its own namespace's has to do: a mistake only makes two processes share one
+ * log of span ids. */
+static struct tracee *ingest_find_elder(struct ingest *ingest, const struct arrival_peer *peer, uint32_t peer_pid)
 {
-    for (struct tracee *t = ingest->last; pid != 0 && t != NULL; t = t->prev)
-        if (t->process.pid == pid && t->process.alive)
+    for (struct tracee *t = ingest->last; t != NULL; t = t->prev)
+        if (t->process.pid == peer->pid && t->process.uid == peer->uid && t->process.alive &&
+            (peer->pid != 0 || t->process.peer_pid == peer_pid))
             return t;
     return NULL;
 }
@@ -223,7 +226,7 @@ static const char *ingest_hello(void *arg, const struct arrival_peer *peer, cons
         return "its user has too many traced processes (OTSHIM_MAX_PROCESSES)";
     }
     ingest->offset_ns = clock_offset_ns();
-    tracee = tracee_new(peer, hello, memfd, ingest->offset_ns, ingest_find_elder(ingest, peer->pid), &why);
+    tracee = tracee_new(peer, hello, memfd, ingest->offset_ns, ingest_find_elder(ingest, peer, hello->head.pid), &why);
     if (tracee == NULL)
         return why;
     ingest_add(ingest, tracee);

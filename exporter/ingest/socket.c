@@ -69,7 +69,7 @@ static int socket_directory(const char *path, char *why, size_t why_size)
     return 0;
 }
 
-/* Is anybody listening? 1: yes, *pid is theirs (0 if not visible from here); 0: nobody; -errno: cannot tell. The connection sends nothing
+/* Is anybody listening? 1: yes, *pid is theirs (0 if not visible from here, -1 if it cannot be told); 0: nobody; -errno: cannot tell. The connection sends nothing
  * and is closed at once. */
 static int socket_probe(const struct sockaddr_un *address, pid_t *pid)
 {
@@ -86,6 +86,7 @@ static int socket_probe(const struct sockaddr_un *address, pid_t *pid)
             *pid = peer.pid;
     } else if (errno == EAGAIN || errno == EPROTOTYPE) { /* a full backlog; a socket of another type, and somebody's */
         result = 1;
+        *pid = -1;
     } else if (errno == ECONNREFUSED || errno == ENOENT) {
         result = 0;
     } else {
@@ -101,9 +102,15 @@ static int socket_held(const struct ingest_socket *s, int lock_fd, char *why, si
     char text[32] = "";
     pid_t pid = 0;
 
-    /* The holder may be between its lock and its listen(): then its pid is in the lock file. */
-    socket_probe(&s->address, &pid);
-    if (pid == 0 && lock_fd >= 0 && pread(lock_fd, text, sizeof text - 1, 0) > 0)
+    /* The holder may be between its lock and its listen(): then its pid is in the lock file. One in another pid namespace has no pid here,
+     * and the one in the file is its own. */
+    if (socket_probe(&s->address, &pid) == 1 && pid == 0)
+        return socket_why(
+            -EADDRINUSE, why, why_size,
+            "an exporter in another container (another pid namespace) already holds %s; stop it, or set OTSHIM_SOCKET to another "
+            "path for this one",
+            path);
+    if (pid <= 0 && lock_fd >= 0 && pread(lock_fd, text, sizeof text - 1, 0) > 0)
         pid = (pid_t)strtol(text, NULL, 10);
     if (pid > 0)
         return socket_why(-EADDRINUSE, why, why_size,
