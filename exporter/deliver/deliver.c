@@ -421,15 +421,11 @@ struct deliver *deliver_start(struct event_base *base, const struct exporter_con
 
 void deliver_stop(struct deliver *deliver)
 {
-    char spans[40];
     struct span *span;
-    uint64_t left = stats.queue_spans;
     if (!deliver)
         return;
-    if (left)
-        log_line(LOG_LEVEL_ERROR, "%s not delivered to %s before the exporter stopped", outage_spans(spans, left),
-                 transport_where(deliver->transport));
-    stats.spans_dropped_shutdown += left;
+    stats.spans_dropped_shutdown += stats.queue_spans;
+    outage_sum(transport_where(deliver->transport));
     transport_free(deliver->transport);
     for (size_t i = 0; i < TRANSPORT_IN_FLIGHT; i++)
         if (deliver->slots[i].batch)

@@ -83,6 +83,7 @@ void outage_failed(struct outage *outage, const struct verdict *verdict, uint64_
     outage->said = true;
     outage->code = verdict->code;
     outage->line_ms = now_ms;
+    outage->lost_said = outage_lost();
     log_line(LOG_LEVEL_ERROR, "traces are not getting through: %s%s%s; %s", verdict->words, verdict->remedy ? ": " : "",
              verdict->remedy ? verdict->remedy : "", what);
 }
@@ -94,6 +95,15 @@ void outage_over(struct outage *outage, const char *where, uint64_t now_ms, uint
         log_line(LOG_LEVEL_INFO, "traces are getting through to %s again after %s: %s left to send, %s lost meanwhile", where,
                  outage_duration(duration, now_ms - outage->since_ms), outage_spans(left, waiting),
                  outage_spans(lost, outage_lost() - outage->lost_start));
+    else if (outage_lost() > outage->lost_said && now_ms - outage->line_ms >= OUTAGE_QUIET_MS)
+        log_line(LOG_LEVEL_ERROR, "trouble with %s comes and goes: %s lost since the last line about it", where,
+                 outage_spans(lost, outage_lost() - outage->lost_said));
+    else {
+        outage->on = outage->said = false;
+        return;
+    }
+    outage->line_ms = now_ms;
+    outage->lost_said = outage_lost();
     outage->on = outage->said = false;
 }
 
@@ -106,6 +116,7 @@ void outage_queue_full(struct outage *outage, size_t max_spans, uint64_t now_ms)
     if (outage->queue_full_line_ms && now_ms - outage->queue_full_line_ms < OUTAGE_QUIET_MS)
         return;
     outage->queue_full_line_ms = now_ms;
+    outage->lost_said = outage_lost();
     log_line(LOG_LEVEL_ERROR,
              "the queue is full (%s): new spans are dropped and counted until the backend takes some; OTEL_BSP_MAX_QUEUE_SIZE sets "
              "its size",
@@ -133,4 +144,18 @@ void outage_partial(struct outage *outage, const char *where, const struct verdi
                  outage->partial.requests == 1 ? "request" : "requests", message);
     outage->partial.line_ms = now_ms;
     outage->partial.rejected = outage->partial.requests = 0;
+}
+
+void outage_sum(const char *where)
+{
+    char sent[40], lost[40];
+    uint64_t shutdown = stats.spans_dropped_shutdown;
+    if (outage_lost() + shutdown == 0)
+        return;
+    log_line(LOG_LEVEL_ERROR,
+             "in all: %s delivered to %s, %s lost (queue full %" PRIu64 ", refused %" PRIu64 ", partial success %" PRIu64
+             ", given up %" PRIu64 ", not delivered before the stop %" PRIu64 ")",
+             outage_spans(sent, stats.spans_exported), where, outage_spans(lost, outage_lost() + shutdown),
+             stats.spans_dropped_queue, stats.spans_dropped_refused, stats.spans_dropped_partial, stats.spans_dropped_expired,
+             shutdown);
 }

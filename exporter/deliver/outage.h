@@ -18,6 +18,7 @@ struct outage {
     uint64_t since_ms;   /* CLOCK_MONOTONIC */
     uint64_t line_ms;    /* when the last line was written; 0: never */
     uint64_t lost_start; /* outage_lost() when it began */
+    uint64_t lost_said;  /* ... and when the last line was written */
     bool queue_full;     /* ... and has been since the last outage_queue_room */
     uint64_t queue_full_line_ms;
     struct {
@@ -36,6 +37,9 @@ void outage_queue_full(struct outage *outage, size_t max_spans, uint64_t now_ms)
 void outage_queue_room(struct outage *outage);
 /* A success of which spans were rejected (or that came with a warning: rejected 0). */
 void outage_partial(struct outage *outage, const char *where, const struct verdict *verdict, uint64_t now_ms);
+
+/* The end: what was lost in all, if anything was. */
+void outage_sum(const char *where);
 
 /* Spans lost so far, for whatever reason, from stats. */
 uint64_t outage_lost(void);
