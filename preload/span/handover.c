@@ -29,11 +29,14 @@
 #include "base/raw.h"
 #include "span/hello.h"
 #include "span/memory.h"
+#include "span/span.h"
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
 #define RETRY_NS 1000000000ull
 #define REFUSED_RETRY_NS 5000000000ull
+#define NO_MEMORY_RETRY_NS 60000000000ull
 #define STUCK_NS 5000000000ull
 #define QUIET_SPINS 200
 
@@ -100,6 +103,12 @@ static void move_records(struct ring *from, struct ring *to, bool final)
     if (((head | pos) & 7u) != 0 || head - pos > bytes)
         return;
     while (pos != head) {
+        /* Not dead, only slow, and reading at this moment: what it releases meanwhile it has. */
+        const uint64_t released = atomic_load_explicit(&from->shm->tail, memory_order_acquire) - pos;
+        if (released - 1 < head - pos && (released & 7u) == 0) {
+            pos += released;
+            continue;
+        }
         struct otshim_rec *rec = (struct otshim_rec *)(void *)(from->data + (pos & (bytes - 1)));
         const uint64_t word = atomic_load_explicit(&rec->word, memory_order_acquire);
         const uint64_t len = otshim_word_len(word);
@@ -175,7 +184,7 @@ static void publish(struct ring *ring, uint64_t now)
     take_pending(ring);
 }
 
-static struct ring *make_attached(void)
+static struct ring *make_attached(uint64_t now)
 {
     const int fd = hello_connect();
     if (fd < 0)
@@ -183,6 +192,11 @@ static struct ring *make_attached(void)
     const int memfd = hello_out_of_the_way(memory_memfd(config.ring_bytes));
     struct ring *ring = memfd >= 0 ? memory_make(memfd, config.ring_bytes) : NULL;
     if (ring == NULL) {
+        /* A limit of this process, which will hardly be gone in a second. */
+        atomic_store(&identity.next_try_ns, now + NO_MEMORY_RETRY_NS);
+        span_log(13, memfd == -EFBIG
+                         ? "the file size limit (RLIMIT_FSIZE) is too small for the ring: nothing can be handed to the exporter"
+                         : "no memory that could be shared with the exporter: nothing can be handed to it");
         if (memfd >= 0)
             raw_syscall1(SYS_close, memfd);
         raw_syscall1(SYS_close, fd);
@@ -204,7 +218,7 @@ static bool hand_over(uint64_t now)
     atomic_store(&identity.next_try_ns, now + RETRY_NS);
     if (!finish(now))
         return false;
-    struct ring *ring = make_attached();
+    struct ring *ring = make_attached(now);
     if (ring == NULL)
         return false;
     if (atomic_fetch_add(&identity.unanswered, 1) != 0)
