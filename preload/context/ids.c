@@ -5,11 +5,13 @@
  * here: the counter moves by one atomic add, so that nobody gets the same value twice, which a generator that reads, mixes and
  * writes back its state (xorshift) could not promise.
  *
- * The keys come from getrandom, once per thread, and again in a child of fork, where they would otherwise go on like the parent's:
- * otshim_fork_generation tells. Where getrandom is refused (old kernel, seccomp) clock, thread id and addresses are mixed instead. */
+ * The keys come from getrandom, once per thread, and again in a child of fork, where they would otherwise go on like the parent's. Two
+ * numbers tell: otshim_fork_generation, and that of the pages which the kernel wipes in a child (span/identity.h), for forks that no
+ * atfork handler sees. Where getrandom is refused (old kernel, seccomp) clock, thread id and addresses are mixed instead. */
 #include "base/base.h"
 #include "base/raw.h"
 #include "context/context.h"
+#include "span/identity.h"
 
 #include <string.h>
 
@@ -25,7 +27,16 @@ struct seed {
 };
 
 static OTSHIM_TLS struct seed seed;
-static OTSHIM_TLS uint32_t seed_generation; /* 0: no seed yet */
+static OTSHIM_TLS uint64_t seed_generation; /* 0: no seed yet */
+
+/* Of this process; never 0. */
+static uint64_t generation(void)
+{
+    uint32_t wiped = atomic_load_explicit(&identity.generation, memory_order_relaxed);
+    if (OTSHIM_UNLIKELY(wiped == 0))
+        wiped = identity_begin();
+    return (uint64_t)__atomic_load_n(&otshim_fork_generation, __ATOMIC_RELAXED) << 32 | wiped;
+}
 
 static uint64_t mix(uint64_t x)
 {
@@ -47,20 +58,21 @@ static void seed_fallback(struct seed *fresh)
 }
 
 /* A handler that interrupts this may seed the thread too, and use its seed: ours then replaces it, which does no harm. */
-static void seed_thread(void)
+static void seed_thread(uint64_t now)
 {
     struct seed fresh;
     if (raw_syscall3(SYS_getrandom, (long)&fresh, sizeof fresh, GRND_NONBLOCK) != (long)sizeof fresh)
         seed_fallback(&fresh);
     seed = fresh;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    seed_generation = __atomic_load_n(&otshim_fork_generation, __ATOMIC_RELAXED);
+    seed_generation = now;
 }
 
 static uint64_t next(void)
 {
-    if (OTSHIM_UNLIKELY(seed_generation != __atomic_load_n(&otshim_fork_generation, __ATOMIC_RELAXED)))
-        seed_thread();
+    uint64_t now = generation();
+    if (OTSHIM_UNLIKELY(seed_generation != now))
+        seed_thread(now);
     uint64_t count = __atomic_fetch_add(&seed.counter, 1, __ATOMIC_RELAXED);
     return mix(mix(count * 0x9e3779b97f4a7c15ull + seed.key[0]) ^ seed.key[1]);
 }
