@@ -37,7 +37,9 @@ same()
     shift
     timeout 120 "$@" </dev/null >"$work/bare" 2>"$work/bare.err" || bare_status=$?
     LD_PRELOAD=$lib timeout 120 "$@" </dev/null >"$work/traced" 2>"$work/traced.err" || status=$?
-    if [ "$bare_status" != "$status" ]; then
+    if [ "$bare_status" = 126 ] || [ "$bare_status" = 127 ]; then
+        fail "$name" "cannot be run"
+    elif [ "$bare_status" != "$status" ]; then
         fail "$name" "exit status $status, untraced $bare_status: $(tail -n 3 "$work/traced.err" | tr '\n' ' ')"
     elif ! diff "$work/bare" "$work/traced" >"$work/diff" || ! diff "$work/bare.err" "$work/traced.err" >>"$work/diff"; then
         fail "$name" "differs: $(head -n 6 "$work/diff" | tr '\n' ' ')"

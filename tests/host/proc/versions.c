@@ -18,7 +18,8 @@ static void where(const char *name, const void *address)
 {
     Dl_info info;
     const char *slash = dladdr(address, &info) ? strrchr(info.dli_fname, '/') : NULL;
-    printf("%s %s\n", name, slash ? slash + 1 : "?");
+    /* Before 2.34 these are libpthread's. */
+    printf("%s %s\n", name, slash == NULL ? "?" : strncmp(slash, "/libpthread", 11) == 0 ? "libc.so.6" : slash + 1);
 }
 
 #ifdef __x86_64__
