@@ -189,6 +189,14 @@ static const char *socket_answer(int error)
 /* The places where the library looks, in its order. */
 static void look_for_socket(struct subject *subject)
 {
+    char entry[PATH_MAX];
+    /* Programs that write their title over it (nginx, PostgreSQL) leave nothing of the environment that they were started with. */
+    if (!preload_entry(environ_get(subject->environ, subject->environ_len, "LD_PRELOAD"), entry, sizeof(entry))) {
+        report_add(
+            subject->report, FINDING_NOTE, "socket",
+            "the environment that it was started with is gone or may not be read: which exporter's socket it uses is not known");
+        return;
+    }
     char places[3][PATH_MAX], path[PATH_MAX + 64];
     int count = 0, last = 0, error = -ENOENT;
     const char *set = environ_get(subject->environ, subject->environ_len, "OTSHIM_SOCKET");
@@ -224,8 +232,8 @@ static void look_for_socket(struct subject *subject)
                        "otshim exporter, with the same OTSHIM_SOCKET");
 }
 
-/* Does the exporter that we can ask know it? */
-static void look_in_exporter(struct subject *subject)
+/* Does the exporter that we can ask know it? Then it is connected, whatever its environment says. */
+static bool look_in_exporter(struct subject *subject)
 {
     struct client client;
     char why[512];
@@ -233,13 +241,13 @@ static void look_in_exporter(struct subject *subject)
     size_t index;
     json_t *process, *found = NULL;
     if (client_open(&client) != 0)
-        return;
+        return false;
     client.timeout_ms = 3000;
     json_t *status = client_get(&client, "/api/status", &http_status, why, sizeof(why));
     client_close(&client);
     if (status == NULL) {
         report_add(subject->report, FINDING_NOTE, "exporter", "%s: whether it knows the process could not be asked", why);
-        return;
+        return false;
     }
     json_array_foreach(json_object_get(status, "processes"), index, process)
     {
@@ -256,6 +264,7 @@ static void look_in_exporter(struct subject *subject)
         report_add(subject->report, FINDING_NOTE, "not-known",
                    "the exporter has not heard of it yet: a process introduces itself with its first request or call");
     json_decref(status);
+    return found != NULL;
 }
 
 int doctor_process(struct report *report, pid_t pid)
@@ -289,8 +298,8 @@ int doctor_process(struct report *report, pid_t pid)
     subject.status = read_proc(pid, "status", &len);
     if (look_for_library(&subject)) {
         look_at_switches(&subject);
-        look_for_socket(&subject);
-        look_in_exporter(&subject);
+        if (!look_in_exporter(&subject))
+            look_for_socket(&subject);
     }
     free(subject.environ);
     free(subject.maps);

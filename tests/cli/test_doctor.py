@@ -173,6 +173,10 @@ def test_static_process(tmp_path, sleeper):
     assert codes["static"] == "bad"
 
 
+def wait_until_loaded(pid):
+    wait_until(lambda: "libotshim" in open("/proc/%d/maps" % pid).read())
+
+
 def needs_library():
     if not LIBRARY.exists():
         pytest.skip("libotshim.so is not built")
@@ -181,6 +185,7 @@ def needs_library():
 def test_process_with_the_library_and_no_exporter(tmp_path, sleeper):
     needs_library()
     pid = sleeper(LD_PRELOAD=str(LIBRARY), OTSHIM_SOCKET=str(tmp_path / "none.sock"))
+    wait_until_loaded(pid)
     status, verdict, codes = examined(pid, env=clean_environment(OTSHIM_HTTP="127.0.0.1:9"))
     assert (status, verdict) == (0, "partly")
     assert codes["loaded"] == "good" and codes["socket"] == "partly"
@@ -198,13 +203,37 @@ def test_process_with_the_library_and_an_exporter(exporter, sleeper):
     wait_until(lambda: exporter.json("/api/status")["processes"])
     status, verdict, codes = examined(pid, env=exporter.env)
     assert (status, verdict) == (0, "yes")
-    assert codes["loaded"] == codes["socket"] == codes["known"] == "good"
+    assert codes["loaded"] == codes["known"] == "good"
     assert '"known-service"' in exporter.otshim("doctor", str(pid)).stdout
+
+
+def test_process_that_has_sent_nothing_yet(exporter, sleeper):
+    needs_library()
+    pid = sleeper(LD_PRELOAD=str(LIBRARY), OTSHIM_SOCKET=exporter.socket)
+    wait_until_loaded(pid)
+    status, verdict, codes = examined(pid, env=exporter.env)
+    assert (status, verdict) == (0, "yes")
+    assert codes["socket"] == "good" and codes["not-known"] == "note"
+
+
+def test_process_that_wrote_over_its_environment(exporter, sleeper, tmp_path):
+    needs_library()
+    (tmp_path / "program.c").write_text("#include <string.h>\n#include <unistd.h>\n"
+                                        "int main(int argc, char **argv, char **envp) { (void)argc; (void)argv;\n"
+                                        "  for (char **e = envp; *e; e++) memset(*e, 0, strlen(*e)); return pause(); }\n")
+    subprocess.run(["gcc", "-o", tmp_path / "program", tmp_path / "program.c"], check=True)
+    pid = sleeper(str(tmp_path / "program"), LD_PRELOAD=str(LIBRARY), OTSHIM_SOCKET=exporter.socket)
+    wait_until_loaded(pid)
+    wait_until(lambda: b"LD_PRELOAD" not in open("/proc/%d/environ" % pid, "rb").read())
+    status, verdict, codes = examined(pid, env=exporter.env)
+    assert (status, verdict) == (0, "yes")
+    assert codes["loaded"] == "good" and codes["socket"] == "note"
 
 
 def test_process_that_was_switched_off(exporter, sleeper):
     needs_library()
     pid = sleeper(LD_PRELOAD=str(LIBRARY), OTSHIM_SOCKET=exporter.socket, OTEL_SDK_DISABLED="true")
+    wait_until_loaded(pid)
     status, verdict, codes = examined(pid, env=exporter.env)
     assert (status, verdict) == (1, "no")
     assert codes["disabled"] == "bad"
