@@ -333,8 +333,10 @@ void arrivals_stop(struct arrivals *all)
 {
     if (all == NULL)
         return;
-    while (all->oldest != NULL)
-        arrival_free(all->oldest);
+    for (struct arrival *a = all->oldest, *next; a != NULL; a = next) {
+        next = a->next;
+        arrival_free(a);
+    }
     if (all->listen_event != NULL)
         event_free(all->listen_event);
     if (all->pause_event != NULL)
