@@ -180,27 +180,28 @@ static const char *carry(const struct layout *l, const char *text)
     return at >= base && at < base + l->draft->text_len ? l->text + (at - base) : text;
 }
 
-static struct attribute carry_attribute(const struct layout *l, const struct attribute *from)
+static void carry_attributes(const struct layout *l, struct attribute *to, const struct attribute *from, size_t count)
 {
-    struct attribute to = *from;
-    to.key = carry(l, from->key);
-    if (from->type == VALUE_STRING)
-        to.value.string = carry(l, from->value.string);
-    if (from->type == VALUE_STRINGS)
-        to.value.strings.items = l->items + (from->value.strings.items - l->draft->items);
-    return to;
+    if (count > 0)
+        memcpy(to, from, count * sizeof *to);
+    for (size_t i = 0; i < count; i++) {
+        to[i].key = carry(l, to[i].key);
+        if (to[i].type == VALUE_STRING)
+            to[i].value.string = carry(l, to[i].value.string);
+        else if (to[i].type == VALUE_STRINGS)
+            to[i].value.strings.items = l->items + (to[i].value.strings.items - l->draft->items);
+    }
 }
 
 static void carry_all(const struct layout *l)
 {
     const struct draft *draft = l->draft;
     memcpy(l->text, draft->text, draft->text_len);
-    for (size_t i = 0; i < draft->attribute_count; i++)
-        l->attributes[i] = carry_attribute(l, &draft->attributes[i]);
+    carry_attributes(l, l->attributes, draft->attributes, draft->attribute_count);
+    carry_attributes(l, l->event_attributes, draft->event_attributes, draft->event_count);
     for (size_t i = 0; i < draft->item_count; i++)
         l->items[i] = carry(l, draft->items[i]);
     for (size_t i = 0; i < draft->event_count; i++) {
-        l->event_attributes[i] = carry_attribute(l, &draft->event_attributes[i]);
         l->events[i] = draft->events[i];
         l->events[i].name = carry(l, draft->events[i].name);
         l->events[i].attributes = &l->event_attributes[i];
