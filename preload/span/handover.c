@@ -189,7 +189,7 @@ static struct ring *make_attached(uint64_t now)
     const int fd = hello_connect();
     if (fd < 0)
         return NULL;
-    const int memfd = hello_out_of_the_way(memory_memfd(config.ring_bytes));
+    const int memfd = memory_memfd(config.ring_bytes);
     struct ring *ring = memfd >= 0 ? memory_make(memfd, config.ring_bytes) : NULL;
     if (ring == NULL) {
         /* A limit of this process, which will hardly be gone in a second. */
@@ -198,8 +198,8 @@ static struct ring *make_attached(uint64_t now)
                          ? "the file size limit (RLIMIT_FSIZE) is too small for the ring: nothing can be handed to the exporter"
                          : "no memory that could be shared with the exporter: nothing can be handed to it");
         if (memfd >= 0)
-            raw_syscall1(SYS_close, memfd);
-        raw_syscall1(SYS_close, fd);
+            hello_close(memfd);
+        hello_close(fd);
         return NULL;
     }
     ring->attached = true;

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <otshim/hello.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,15 +25,45 @@ static uint8_t message[OTSHIM_HELLO_MAX_BYTES] __attribute__((aligned(8)));
 
 #define OUT_OF_THE_WAY 32
 
+/* The descriptors that are open now, + 1; for a fork by another thread at this moment. Noted after the descriptor is there and forgotten
+ * before it is closed: a child never closes a number that has become somebody else's. */
+static _Atomic int held[2];
+
+static int hold(int fd)
+{
+    atomic_store(&held[atomic_load(&held[0]) != 0], fd + 1);
+    return fd;
+}
+
+void hello_close(int fd)
+{
+    for (int i = 0; i < 2; i++)
+        if (atomic_load(&held[i]) == fd + 1)
+            atomic_store(&held[i], 0);
+    raw_syscall1(SYS_close, fd);
+}
+
+void hello_after_fork(void)
+{
+    for (int i = 0; i < 2; i++) {
+        const int fd = atomic_exchange(&held[i], 0) - 1;
+        if (fd >= 0)
+            raw_syscall1(SYS_close, fd);
+    }
+}
+
 int hello_out_of_the_way(int fd)
 {
-    if (fd < 0 || fd >= OUT_OF_THE_WAY)
+    if (fd < 0)
         return fd;
-    long higher = raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
-    if (raw_failed(higher))
-        return fd;
-    raw_syscall1(SYS_close, fd);
-    return (int)higher;
+    if (fd < OUT_OF_THE_WAY) {
+        const long higher = raw_syscall3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
+        if (!raw_failed(higher)) {
+            raw_syscall1(SYS_close, fd);
+            fd = (int)higher;
+        }
+    }
+    return hold(fd);
 }
 
 /* ---- the places ------------------------------------------------------------------------------------------------------------------ */
@@ -109,7 +140,7 @@ int hello_connect(void)
     fd = hello_out_of_the_way((int)fd);
     const long result = try_places((int)fd);
     if (raw_failed(result)) {
-        raw_syscall1(SYS_close, fd);
+        hello_close((int)fd);
         return (int)result;
     }
     return (int)fd;
@@ -213,7 +244,7 @@ int hello_send(int fd, int memfd, uint32_t attach_count)
     control.head.cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(&control.head), &memfd, sizeof(int));
     const long sent = raw_syscall3(SYS_sendmsg, fd, (long)&msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-    raw_syscall1(SYS_close, fd);
-    raw_syscall1(SYS_close, memfd);
+    hello_close(fd);
+    hello_close(memfd);
     return raw_failed(sent) ? (int)sent : 0;
 }

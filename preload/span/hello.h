@@ -15,8 +15,11 @@ extern uint64_t hello_start_ns;
 int hello_connect(void);
 /* Sends hello and memfd and closes both, whatever happens. 0 or -errno. */
 int hello_send(int fd, int memfd, uint32_t attach_count);
-/* As close to what dup would give but out of the program's way: descriptors below 32 are numbers that programs count on
- * (close(0), open() and expect 0). Returns the descriptor to use instead of fd. */
+/* The same descriptor under a number that is out of the program's way: those below 32 are numbers that programs count on (close(0), then
+ * open() and expect 0). Returns the descriptor to use instead of fd, or fd itself if it is negative; close it by hello_close. */
 int hello_out_of_the_way(int fd);
+void hello_close(int fd);
+/* In a child that was forked while another thread was in here: closes its copies. */
+void hello_after_fork(void);
 
 #endif

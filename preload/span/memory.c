@@ -7,6 +7,7 @@
  * - vm.memfd_noexec=2 refuses memfds that are not made with MFD_NOEXEC_SEAL; kernels before 6.3 refuse the flag. */
 #include "span/memory.h"
 #include "base/raw.h"
+#include "span/hello.h"
 #include "span/identity.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -116,13 +117,14 @@ int memory_memfd(uint64_t data_bytes)
         fd = raw_syscall2(SYS_memfd_create, (long)"otshim", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (raw_failed(fd))
         return (int)fd;
+    fd = hello_out_of_the_way((int)fd);
     result = raw_syscall2(SYS_ftruncate, fd, bytes);
     if (!raw_failed(result) && overcommit_is_strict())
         result = raw_syscall4(SYS_fallocate, fd, 0, 0, bytes);
     if (!raw_failed(result))
         result = raw_syscall3(SYS_fcntl, fd, F_ADD_SEALS, OTSHIM_SEALS);
     if (raw_failed(result)) {
-        raw_syscall1(SYS_close, fd);
+        hello_close((int)fd);
         return (int)result;
     }
     return (int)fd;

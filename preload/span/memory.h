@@ -14,7 +14,7 @@
 struct ring *memory_make(int memfd, uint64_t data_bytes);
 /* A quiet ring that is not published: its memory goes back to the kernel (the exporter's own mapping of it stays). */
 void memory_drop(struct ring *ring);
-/* A memfd of that size, sealed against shrinking and growing, or -errno. */
+/* A memfd of that size, sealed against shrinking and growing (close it by hello_close), or -errno. */
 int memory_memfd(uint64_t data_bytes);
 
 #endif

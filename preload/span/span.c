@@ -240,4 +240,5 @@ void span_exec_failed(void)
 void span_after_fork(void)
 {
     identity_wipe();
+    hello_after_fork();
 }
