@@ -215,6 +215,34 @@ static void test_short_life(void **state)
     reap(pid);
 }
 
+/* Many short lives at once: all of them are seen, read to the end and forgotten, and leave no descriptor behind. */
+static void test_fork_storm(void **state)
+{
+    enum { CHILDREN = 200 };
+    int before = (int)fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0), after;
+    pid_t pids[CHILDREN];
+
+    (void)state;
+    close(before);
+    ingest_stop(ingest);
+    config.max_processes_uid = CHILDREN;
+    start();
+    for (int i = 0; i < CHILDREN; i++) {
+        pids[i] = child(hundred_spans, NULL);
+        if (i % 20 == 19)
+            run_ms(1);
+    }
+    UNTIL(got.gone == CHILDREN);
+    assert_int_equal(got.spans, CHILDREN * 100);
+    for (unsigned n = 0; n < 100; n++)
+        assert_int_equal(got.times[n], CHILDREN);
+    for (int i = 0; i < CHILDREN; i++)
+        reap(pids[i]);
+    after = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+    close(after);
+    assert_int_equal(after, before);
+}
+
 /* The parent itself as the traced process: a span is there soon, the heartbeat beats, the tail follows the receipts. */
 static void test_living_process(void **state)
 {
@@ -693,7 +721,7 @@ static void send_and_close(const void *bytes, size_t len, const int *fds, size_t
 
 static void test_bad_hellos(void **state)
 {
-    uint8_t bytes[OTSHIM_HELLO_MAX_BYTES + 100];
+    static uint8_t bytes[OTSHIM_HELLO_MAX_BYTES + 100];
     struct producer p, unsealed;
     size_t len = producer_hello(bytes);
     int fds[64], pipes[2], before, file;
@@ -952,6 +980,7 @@ int main(int argc, char **argv)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_short_life),
+        TEST(test_fork_storm),
         TEST(test_living_process),
         TEST(test_handed_over_twice),
         TEST(test_exec_closes_the_old_ring),
