@@ -1,10 +1,14 @@
 /* lock.c - the try-lock of a connection. The idea is in state.h. */
+#include "base/raw.h"
 #include "conn/exchange.h"
 #include "conn/state.h"
 #include "span/span.h"
 
-/* About 100 pauses are 1 to 4 us: longer than any look at bytes takes, shorter than a system call's worth of harm. */
+/* About 100 pauses are 1 to 4 us: longer than any look at bytes takes. An owner that has not let go by then was preempted, and gets a few
+ * chances to run; only then is the connection given up. (A server that reads a connection's next request in one thread while another thread is
+ * still inside the write of the response before it comes here once in some thousand requests, on a machine with more threads than cores.) */
 #define LOCK_ATTEMPTS 100
+#define LOCK_YIELDS 8
 
 #define GENERATION_SHIFT 48
 #define OWNER_MASK 0x0000fffffffffffcull
@@ -44,7 +48,7 @@ static void after_stale_owner(struct conn *conn)
 bool conn_lock(struct conn *conn)
 {
     uint64_t mine = self();
-    for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
+    for (int attempt = 0; attempt < LOCK_ATTEMPTS + LOCK_YIELDS; attempt++) {
         uint64_t word = atomic_load_explicit(&conn->lock, memory_order_relaxed);
         if (OTSHIM_LIKELY(!is_held(word))) {
             if (OTSHIM_LIKELY(
@@ -54,9 +58,12 @@ bool conn_lock(struct conn *conn)
                 return true;
             }
         } else if ((word & ~CONN_REQUESTS) == mine) {
-            return false;
+            return false; /* we are a signal handler in the middle of it */
         }
-        pause_briefly();
+        if (attempt < LOCK_ATTEMPTS)
+            pause_briefly();
+        else
+            raw_syscall3(SYS_sched_yield, 0, 0, 0);
     }
     return false;
 }

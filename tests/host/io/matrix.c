@@ -118,7 +118,7 @@ static void unpair(void)
 
 static void settle(void) /* loopback delivers at once, but FIN and RST are seen a moment later on a loaded machine */
 {
-    usleep(2000);
+    usleep(1000);
 }
 
 /* ---- the calls ------------------------------------------------------------------------------------------------------------------------------ */
@@ -203,7 +203,7 @@ static void drain(const char *what, int fd)
 {
     size_t have = 0;
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    while (poll(&p, 1, 4) > 0 && have < sizeof in) {
+    while (poll(&p, 1, 1) > 0 && have < sizeof in) {
         ssize_t r = recv(fd, in + have, sizeof in - have, MSG_DONTWAIT);
         if (r <= 0)
             break;
