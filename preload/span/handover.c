@@ -17,10 +17,11 @@
  *      handler longjmp'ed out of it): then what it has not committed is given up.
  *
  * When? The exporter adds one to the heartbeat every second. We keep the last value seen and about when it was beaten; a ring whose beat is
- * older than OTSHIM_HEARTBEAT_STALE_NS, or that was never given to anybody, is due: once a second while nobody answers the connect, every
- * five seconds while somebody takes the hello and never beats (an exporter that refuses us). The clock is the end time of the record that
- * is being written. `beat` was seen to advance by n since we last looked, perhaps long ago: an exporter that is alive beats at least every
- * two seconds, so the last beat is at most 2n seconds younger than the one before; that finds out at once that it died while we were idle.
+ * older than OTSHIM_HEARTBEAT_STALE_NS, or that was never given to anybody, is due: once a second while nobody answers the connect, after
+ * 5, then 10, 20, 40 seconds while somebody takes the hello and never beats (an exporter that refuses us). The clock is the end time of the
+ * record that is being written. When `beat` was seen to advance by n since we last looked, perhaps long ago: an exporter that is alive beats
+ * at least every two seconds, so the last beat is at most 2n seconds younger than the one before; that finds out at once that it died while
+ * we were idle.
  *
  * The first ring of a process is made here too. The thread with the try-lock tries the hand-over first; others that come meanwhile
  * publish a private ring of their own rather than wait, which step 4 then empties like any other. */
@@ -221,8 +222,9 @@ static bool hand_over(uint64_t now)
     struct ring *ring = make_attached(now);
     if (ring == NULL)
         return false;
-    if (atomic_fetch_add(&identity.unanswered, 1) != 0)
-        atomic_store(&identity.next_try_ns, now + REFUSED_RETRY_NS);
+    const uint32_t unanswered = atomic_fetch_add(&identity.unanswered, 1);
+    if (unanswered != 0) /* each costs the move of what is unread, milliseconds if that is much: 5, 10, 20, 40 s */
+        atomic_store(&identity.next_try_ns, now + (REFUSED_RETRY_NS << (unanswered < 4 ? unanswered - 1 : 3)));
     atomic_store(&identity.beat, 0);
     atomic_store(&identity.beat_ns, now);
     publish(ring, now);
