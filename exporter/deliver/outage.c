@@ -148,14 +148,17 @@ void outage_partial(struct outage *outage, const char *where, const struct verdi
 
 void outage_sum(const char *where)
 {
-    char sent[40], lost[40];
-    uint64_t shutdown = stats.spans_dropped_shutdown;
-    if (outage_lost() + shutdown == 0)
-        return;
-    log_line(LOG_LEVEL_ERROR,
-             "in all: %s delivered to %s, %s lost (queue full %" PRIu64 ", refused %" PRIu64 ", partial success %" PRIu64
-             ", given up %" PRIu64 ", not delivered before the stop %" PRIu64 ")",
-             outage_spans(sent, stats.spans_exported), where, outage_spans(lost, outage_lost() + shutdown),
-             stats.spans_dropped_queue, stats.spans_dropped_refused, stats.spans_dropped_partial, stats.spans_dropped_expired,
-             shutdown);
+    char left[40], sent[40], lost[40];
+    /* Not all of these are lost: the tails of the rings stand before them (ingest/receipt.h). */
+    if (stats.spans_dropped_shutdown)
+        log_line(
+            LOG_LEVEL_ERROR,
+            "%s not delivered to %s before the stop; those of programs that still run wait in their buffers for the next exporter",
+            outage_spans(left, stats.spans_dropped_shutdown), where);
+    if (outage_lost())
+        log_line(LOG_LEVEL_ERROR,
+                 "in all: %s delivered to %s, %s lost (queue full %" PRIu64 ", refused %" PRIu64 ", partial success %" PRIu64
+                 ", given up %" PRIu64 ")",
+                 outage_spans(sent, stats.spans_exported), where, outage_spans(lost, outage_lost()), stats.spans_dropped_queue,
+                 stats.spans_dropped_refused, stats.spans_dropped_partial, stats.spans_dropped_expired);
 }

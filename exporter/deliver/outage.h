@@ -38,7 +38,7 @@ void outage_queue_room(struct outage *outage);
 /* A success of which spans were rejected (or that came with a warning: rejected 0). */
 void outage_partial(struct outage *outage, const char *where, const struct verdict *verdict, uint64_t now_ms);
 
-/* The end: what was lost in all, if anything was. */
+/* The end: what is left over and what was lost in all, if anything was. */
 void outage_sum(const char *where);
 
 /* Spans lost so far, for whatever reason, from stats. */

@@ -183,7 +183,8 @@ def test_full_queue_drops_the_newest_counts_and_says_it_once(start):
     result = sending.result()
     assert result["dropped_queue"] == 2000 and result["dropped_shutdown"] == 1000
     assert len(lines(result, "the queue is full (1,000 spans)")) == 1
-    assert "3,000 spans lost (queue full 2000, refused 0, partial success 0, given up 0, not delivered before the stop 1000)" in result["log"][-1]
+    assert "1,000 spans not delivered" in result["log"][-2]
+    assert "2,000 spans lost (queue full 2000, refused 0, partial success 0, given up 0)" in result["log"][-1]
 
 
 def test_retry_deadline(send):
