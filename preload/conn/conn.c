@@ -33,6 +33,8 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     conn->adopted_lookup = false;
     conn->connect_error = 0;
     conn->connect_start_ns = conn->connect_end_ns = 0;
+    conn->connect_async = false;
+    conn->connect_noted_ns = 0;
     memset(&conn->origin, 0, sizeof conn->origin);
     memset(&conn->parse, 0, offsetof(struct conn_parse, carry));
     atomic_store_explicit(&conn->connect, CONN_CONNECTED, memory_order_relaxed);
@@ -44,6 +46,7 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
 
 void conn_finish_locked(struct conn *conn)
 {
+    flow_drain_locked(conn);
     if (conn->role == CONN_INBOUND)
         flow_send_closed_locked(conn); /* closing ends a response that has no other end */
     exchange_end_all(conn, OTSHIM_END_LOCAL_CLOSED, 0);

@@ -8,7 +8,6 @@
  * follows, or it turns out to belong to somebody else's trace, the connect is a root of its own and takes that span id itself, so that a look-up
  * which went under it still finds its parent. */
 #include "base/config.h"
-#include "base/raw.h"
 #include "conn/exchange.h"
 #include "conn/flow.h"
 #include "conn/intern.h"
@@ -130,7 +129,7 @@ static void outcome_locked(struct conn *conn, int error, uint8_t failed_end, uin
     if (conn->connect != CONN_CONNECTING)
         return;
     atomic_fetch_sub_explicit(&connects_pending, 1, memory_order_relaxed);
-    conn->connect_end_ns = now;
+    conn->connect_end_ns = error == 0 && conn->connect_noted_ns != 0 ? conn->connect_noted_ns : now;
     conn->connect_error = error;
     conn->connect = CONN_CONNECTED;
     bool failed = error != 0 || failed_end == OTSHIM_END_ABANDONED;
@@ -147,7 +146,7 @@ static void outcome_locked(struct conn *conn, int error, uint8_t failed_end, uin
 void connect_settle_locked(struct conn *conn, const struct exchange *exchange, uint8_t end)
 {
     if (conn->connect == CONN_CONNECTING) {
-        bool abandoned = exchange == NULL && end != OTSHIM_END_COMPLETE;
+        bool abandoned = exchange == NULL && end != OTSHIM_END_COMPLETE && conn->connect_noted_ns == 0;
         outcome_locked(conn, 0, abandoned ? OTSHIM_END_ABANDONED : OTSHIM_END_COMPLETE, now_ns(), NULL, 0);
     }
     if (conn->connect != CONN_CONNECT_HELD)
@@ -205,6 +204,7 @@ static void begin(struct conn *conn, const struct sockaddr *addr, socklen_t len,
     conn->connect = CONN_CONNECTING;
     atomic_fetch_add_explicit(&connects_pending, 1, memory_order_relaxed);
     if (ctx_current(&conn->origin)) {
+        ctx_acted();
         conn->origin.has_parent = true;
         return;
     }
@@ -251,6 +251,7 @@ void conn_connecting(int fd, const struct sockaddr *addr, socklen_t len, uint64_
     if (conn == NULL)
         return;
     begin(conn, addr, len, start_ns);
+    conn->connect_async = in_progress(result, error);
     /* Nobody else knows the object yet: the lock is not needed. */
     if (!in_progress(result, error)) {
         uint64_t stack[OTSHIM_STACK_MAX];
@@ -280,9 +281,8 @@ void conn_connect_asked(int fd, int error)
     struct conn *conn = fd_conn(fd);
     if (conn == NULL || conn->connect != CONN_CONNECTING)
         return;
-    struct sockaddr_storage addr;
-    socklen_t len = sizeof addr;
-    if (error == 0 && raw_failed(raw_syscall3(SYS_getpeername, fd, (long)&addr, (long)&len)))
-        return;
-    conn_connect_outcome(fd, error);
+    if (error != 0)
+        conn_connect_outcome(fd, error);
+    else
+        conn->connect_noted_ns = now_ns(); /* one aligned word, by the thread that connects: no lock */
 }

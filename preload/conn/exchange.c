@@ -21,6 +21,12 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange)
 {
     bool first = conn->parse.served == 0;
     exchange->has_owner = ctx_current(&exchange->owner);
+    if (exchange->has_owner)
+        ctx_acted();
+    /* A connection that was made without waiting is written to when the loop finds it writable, between other events: what the thread read
+     * last is then somebody else's. connect() was called for the request, or for nobody. */
+    if (first && conn->connect_async && !(exchange->has_owner && exchange->owner.rule == OTSHIM_PARENT_RUNTIME))
+        exchange->has_owner = false;
     exchange->parent_rule = exchange->has_owner ? exchange->owner.rule : OTSHIM_PARENT_NONE;
     if (!exchange->has_owner && first && conn->origin.has_parent) {
         exchange->owner = conn->origin;

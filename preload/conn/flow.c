@@ -3,6 +3,7 @@
  * The direction of the first bytes tells who the client is where nobody has told us (a descriptor that was passed or inherited). The protocol is
  * detected on the first bytes that the client sends; until they suffice they are kept, up to CONN_CARRY of them. */
 #include "conn/flow.h"
+#include "base/pool.h"
 #include "base/raw.h"
 #include "conn/exchange.h"
 #include "span/span.h"
@@ -21,16 +22,112 @@ bool watch_lock(const struct watch *watch)
 {
     if (!watch_holds(watch))
         return false;
-    if (OTSHIM_UNLIKELY(!conn_lock(watch->conn))) {
-        if (watch_holds(watch))
-            conn_give_up(watch->conn);
+    if (OTSHIM_UNLIKELY(!conn_lock(watch->conn)))
         return false;
-    }
     if (OTSHIM_UNLIKELY(!watch_holds(watch))) {
         conn_unlock(watch->conn);
         return false;
     }
+    /* Left there by somebody who has not come to say so yet: before ours, in the order of the stream. */
+    if (OTSHIM_UNLIKELY(atomic_load_explicit(&watch->conn->deferred, memory_order_relaxed) != NULL))
+        flow_drain_locked(watch->conn);
     return true;
+}
+
+/* ---- deferring ------------------------------------------------------------------------------------------------------------------ */
+
+static struct pool deferrals = POOL_INIT(sizeof(struct deferred), 4, 256);
+
+static void defer_push(struct conn *conn, struct deferred *deferred)
+{
+    struct deferred *top = atomic_load_explicit(&conn->deferred, memory_order_relaxed);
+    do
+        deferred->next = top;
+    while (!atomic_compare_exchange_weak_explicit(&conn->deferred, &top, deferred, memory_order_release, memory_order_relaxed));
+}
+
+static struct deferred *defer_new(const struct watch *watch, enum proto_dir dir, uint64_t now)
+{
+    struct deferred *deferred = pool_get(&deferrals);
+    if (deferred != NULL) {
+        deferred->now = now;
+        deferred->len = 0;
+        deferred->generation = watch->generation;
+        deferred->dir = (uint8_t)dir;
+        deferred->unseen = false;
+    }
+    return deferred;
+}
+
+/* Copies into as many objects as it takes. False: not all of it. */
+static bool defer_bytes(const struct watch *watch, enum proto_dir dir, const struct iovec *iov, size_t iovcnt, size_t from,
+                        size_t len)
+{
+    struct deferred *deferred = NULL;
+    uint64_t now = now_ns();
+    for (size_t i = 0; i < iovcnt && len > 0; i++) {
+        const char *bytes = iov[i].iov_base;
+        size_t left = iov[i].iov_len;
+        size_t leave = from < left ? from : left;
+        bytes += leave;
+        left -= leave;
+        from -= leave;
+        left = left < len ? left : len;
+        len -= left;
+        while (left > 0) {
+            if (deferred != NULL && deferred->len == sizeof deferred->bytes) {
+                defer_push(watch->conn, deferred);
+                deferred = NULL;
+            }
+            if (deferred == NULL && (deferred = defer_new(watch, dir, now)) == NULL)
+                return false;
+            size_t room = sizeof deferred->bytes - deferred->len;
+            size_t take = left < room ? left : room;
+            memcpy(deferred->bytes + deferred->len, bytes, take);
+            deferred->len += take;
+            bytes += take;
+            left -= take;
+        }
+    }
+    if (deferred != NULL)
+        defer_push(watch->conn, deferred);
+    return true;
+}
+
+void flow_defer(const struct watch *watch, enum proto_dir dir, const struct iovec *iov, size_t iovcnt, size_t from, size_t len)
+{
+    struct conn *conn = watch->conn;
+    if (!watch_holds(watch) || atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS)
+        return;
+    bool kept = false;
+    if (iov == NULL) {
+        struct deferred *deferred = defer_new(watch, dir, now_ns());
+        if (deferred != NULL) {
+            deferred->len = len;
+            deferred->unseen = true;
+            defer_push(conn, deferred);
+            kept = true;
+        }
+    } else {
+        kept = defer_bytes(watch, dir, iov, iovcnt, from, len);
+    }
+    if (kept)
+        conn_deferred(conn);
+    else
+        conn_give_up(conn);
+}
+
+static bool same_request(const struct ctx *a, const struct ctx *b)
+{
+    return memcmp(a->span_id, b->span_id, sizeof a->span_id) == 0 && memcmp(a->trace_id, b->trace_id, sizeof a->trace_id) == 0;
+}
+
+/* A byte of this request's response was written: by a thread that works for it, as far as it is known to. */
+static void acted_for(const struct ctx *ctx)
+{
+    struct ctx now;
+    if (ctx_current(&now) && same_request(&now, ctx))
+        ctx_acted();
 }
 
 /* ---- events of the parser ------------------------------------------------------------------------------------------------------- */
@@ -120,6 +217,8 @@ static void on_response(struct flow *flow, const struct proto_event *event)
             exchange->response_from = flow->position + event->offset;
         exchange->response_begun = true;
         exchange->response_begin_ns = flow_now(flow);
+        if (exchange->side == CONN_INBOUND)
+            acted_for(&exchange->ctx);
         break;
     case PROTO_HEAD:
         exchange->status = event->status;
@@ -268,6 +367,29 @@ static void skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
     parse->proto->skip(parse->state, dir, len, on_event, flow);
 }
 
+void flow_drain_locked(struct conn *conn)
+{
+    struct deferred *stack = atomic_exchange_explicit(&conn->deferred, NULL, memory_order_acquire);
+    struct deferred *queue = NULL;
+    while (stack != NULL) {
+        struct deferred *next = stack->next;
+        stack->next = queue;
+        queue = stack;
+        stack = next;
+    }
+    while (queue != NULL) {
+        struct deferred *next = queue->next;
+        struct flow flow = {.conn = conn, .fd = -1, .now = queue->now};
+        bool ours = queue->generation == atomic_load_explicit(&conn->generation, memory_order_relaxed);
+        if (ours && queue->unseen)
+            skip_locked(&flow, (enum proto_dir)queue->dir, queue->len);
+        else if (ours)
+            flow_feed_locked(&flow, (enum proto_dir)queue->dir, queue->bytes, queue->len);
+        pool_put(&deferrals, queue);
+        queue = next;
+    }
+}
+
 /* Which errors of a read or write mean that the connection is over? The others are about the call. */
 static bool is_fatal(int error)
 {
@@ -297,28 +419,15 @@ void flow_result_locked(struct conn *conn, ssize_t result, int error)
 
 /* ---- received ------------------------------------------------------------------------------------------------------------------------ */
 
-static bool same_request(const struct ctx *a, const struct ctx *b)
-{
-    return memcmp(a->span_id, b->span_id, sizeof a->span_id) == 0 && memcmp(a->trace_id, b->trace_id, sizeof a->trace_id) == 0;
-}
-
-/* Enters what the thread is in already? Then nothing changes: an inherited context stays one that ends with the next wait. */
-static void enter(const struct ctx *ctx)
-{
-    struct ctx now;
-    if (!ctx_current(&now) || !same_request(&now, ctx))
-        ctx_enter(ctx);
-}
-
 /* A thread that reads from an inbound connection works for the one request that is unanswered on it. Two of them (pipelining): which one the
  * program turns to next is its own affair, so neither. A head that is not complete has no identity yet. */
 static void context_inbound(struct conn *conn)
 {
     struct exchange *exchange = conn->oldest;
     if (exchange != NULL && exchange->next == NULL && exchange->head_done && exchange->fork_generation == otshim_fork_generation)
-        enter(&exchange->ctx);
+        ctx_enter(&exchange->ctx);
     else
-        ctx_clear();
+        ctx_nobody();
 }
 
 /* Bytes that we do not understand. Inbound: somebody's request, whose we cannot say. Outbound: the answer to whoever wrote last, if
@@ -327,7 +436,7 @@ static void context_unparsed(struct conn *conn)
 {
     struct ctx now;
     if (conn->role != CONN_OUTBOUND || !ctx_current(&now) || !conn->origin.has_parent || !same_request(&now, &conn->origin))
-        ctx_clear();
+        ctx_nobody();
 }
 
 static void context_outbound(struct flow *flow)
@@ -336,13 +445,13 @@ static void context_outbound(struct flow *flow)
     if (!flow->response_read)
         return; /* nobody waits for these bytes (a 408 on an idle connection): they tell nothing */
     if (!flow->response_has_owner) {
-        ctx_clear();
+        ctx_nobody();
         return;
     }
     owner = flow->response_owner;
     if (owner.rule != OTSHIM_PARENT_INHERITED && owner.rule != OTSHIM_PARENT_ENVIRON)
         owner.rule = OTSHIM_PARENT_THREAD;
-    enter(&owner);
+    ctx_enter(&owner);
 }
 
 static void set_role(struct conn *conn, uint8_t role)
@@ -386,7 +495,7 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
     }
     if (!watch_lock(watch)) {
         if (result > 0)
-            ctx_clear();
+            ctx_nobody();
         return;
     }
     struct flow flow = {.conn = conn, .fd = watch->fd, .blocking = blocking};
@@ -445,8 +554,13 @@ static void sent(const struct watch *watch, const struct iovec *iov, size_t iovc
         return;
     if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS && conn->role == CONN_INBOUND)
         return;
-    if (!watch_lock(watch))
+    if (!watch_lock(watch)) {
+        if (result > 0)
+            flow_defer(watch, conn->role == CONN_INBOUND ? PROTO_RESPONSE : PROTO_REQUEST, unseen ? NULL : iov, iovcnt, 0,
+                       (size_t)result);
+        errno = error;
         return;
+    }
     struct flow flow = {.conn = conn, .fd = watch->fd};
     flow_result_locked(conn, result, error);
     if (result > 0) {

@@ -3,13 +3,19 @@
  * Who may touch what. The descriptor table points to objects; `references` counts its entries. Everything else in a connection that is
  * not atomic belongs to the holder of its lock. The lock is one word:
  *
- *     bits 63..48  fork generation of the owner     bits 47..2  address of the owner's thread-local storage     bits 1..0  requests
+ *     bits 63..48  fork generation of the owner     bits 47..3  address of the owner's thread-local storage     bits 2..0  requests
  *
  * It is only ever tried: a thread that meets it taken repeats the attempt for about a hundred pauses, a signal handler that finds its own
- * thread the owner does not even do that. Who may not wait leaves a request in the word instead - CONN_GIVE_UP (bytes went by unseen: the parser is
- * out of step from here on) or CONN_FINISH (the last descriptor was closed) - and the owner, whose unlock is a compare-and-swap that fails
- * then, carries it out. A word of another fork generation was left by a thread that does not exist in this process: the lock is free, but
- * what it protected may be half written, so the connection is given up.
+ * thread the owner does not even do that. Who may not wait leaves a request in the word instead, and the owner, whose unlock is a
+ * compare-and-swap that fails then, carries it out:
+ *
+ *     CONN_DEFERRED  bytes that went by are copied into conn->deferred: the owner feeds them. (On a loaded machine an owner is preempted in
+ *                    here once in some ten thousand requests; the connection must survive that.)
+ *     CONN_GIVE_UP   bytes went by that nobody could keep: the parser is out of step from here on.
+ *     CONN_FINISH    the last descriptor was closed.
+ *
+ * A word of another fork generation was left by a thread that does not exist in this process: the lock is free, but what it protected may be
+ * half written, so the connection is given up.
  *
  * A freed connection's generation changes. A wrapper notes it before the real call and compares it, under the lock, after it. */
 #ifndef OTSHIM_CONN_STATE_H
@@ -37,7 +43,8 @@ enum conn_connect {
 
 #define CONN_GIVE_UP ((uint64_t)1)
 #define CONN_FINISH ((uint64_t)2)
-#define CONN_REQUESTS (CONN_GIVE_UP | CONN_FINISH)
+#define CONN_DEFERRED ((uint64_t)4)
+#define CONN_REQUESTS (CONN_GIVE_UP | CONN_FINISH | CONN_DEFERRED)
 
 #define CONN_LIMIT (256u * 1024u)
 #define CONN_CARRY 32u         /* first bytes kept until they tell the protocol; what they do not tell by then is unknown */
@@ -49,6 +56,17 @@ struct exchange;
 struct debt {
     uint16_t len, sent;
     char bytes[1020];
+};
+
+/* Bytes for the owner of the lock to feed. A stack: the owner turns it round. */
+struct deferred {
+    struct deferred *next;
+    uint64_t now; /* when they went by */
+    uint64_t len;
+    uint32_t generation; /* of the connection that they belong to */
+    uint8_t dir;         /* enum proto_dir */
+    bool unseen;         /* len bytes that nobody saw */
+    char bytes[8160];
 };
 
 /* Everything that a rollback must restore (inject.c): what the request direction has taught us. */
@@ -73,6 +91,7 @@ struct conn {
     _Atomic uint32_t references;
     _Atomic uint64_t lock;
     _Atomic(struct debt *) debt;
+    _Atomic(struct deferred *) deferred;
 
     uint32_t fork_generation; /* of the process that made it */
 
@@ -87,9 +106,11 @@ struct conn {
 
     /* connect() */
     _Atomic uint8_t connect; /* enum conn_connect */
+    bool connect_async;      /* it was in progress when connect() returned */
     bool adopted_lookup;     /* the look-up of its name lies in origin's trace, under origin's span id */
     int32_t connect_error;
     uint64_t connect_start_ns, connect_end_ns;
+    uint64_t connect_noted_ns; /* when SO_ERROR was last asked for and said 0; 0: never */
     uint8_t connect_span[8];
     /* Outbound: the context in which connect() was called; has_parent false: nobody's, and then trace_id and span_id are those
      * that the first exchange will have. Once that one has begun: the context of the thread that wrote last. */
@@ -124,6 +145,8 @@ void conn_unlock(struct conn *conn);
 void conn_give_up(struct conn *conn);
 /* With the lock: ends every exchange, and bytes are not looked at any more. */
 void conn_pass_locked(struct conn *conn, uint8_t end, int error);
+/* Something lies in conn->deferred. */
+void conn_deferred(struct conn *conn);
 /* The last descriptor is gone: ended by us, or by the owner of the lock when it lets go. */
 void conn_finish(struct conn *conn);
 
@@ -132,7 +155,7 @@ void conn_finish_locked(struct conn *conn); /* everything ends, the generation c
 void conn_recycle(struct conn *conn);       /* back to the pool */
 /* For connect(): is this a stream socket of a family that we watch? A system call at most for a socket that was not made by socket(). */
 bool conn_is_stream(int fd, int family);
-/* getsockopt(SO_ERROR) said so: 0 may also mean "not yet", and is believed only if there is a peer. */
+/* getsockopt(SO_ERROR) said so: 0 may also mean "not yet", and is believed when bytes have gone by. */
 void conn_connect_asked(int fd, int error);
 /* socket() made it. */
 void conn_socket_made(int fd, int domain, int type);
@@ -148,6 +171,9 @@ void fd_drop(struct fd_object *object); /* the counterpart */
 struct conn *conn_new(uint8_t role, uint8_t transport);
 struct listener *listener_new(void);
 int fd_table_end(void); /* one above the highest descriptor that was ever watched */
+
+/* ---- flow.c --------------------------------------------------------------------------------------------------------------------- */
+void flow_drain_locked(struct conn *conn);
 
 /* ---- connect.c ---------------------------------------------------------------------------------------------------------------- */
 extern _Atomic uint32_t connects_pending;

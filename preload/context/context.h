@@ -25,12 +25,17 @@ struct ctx {
  * empty for now), then the thread's own state, which rules 2 and 3 maintain:
  *   ctx_enter     - a thread read bytes of an inbound request, or of the response of a call that belongs to one (rule 2)
  *   ctx_leave     - it finished that request's response: leaves only if the span is the current one
- *   ctx_clear     - it returned to its event loop, accepts, or read from a connection that is nobody's
+ *   ctx_acted     - it did something for it: made a call, wrote of the response. Entering another one without that in between, or
+ *                   nobody's, makes the thread nobody's until it waits (see current.c: loops that read first and work later)
+ *   ctx_nobody    - it read from a connection that is nobody's
+ *   ctx_clear     - it returned to its event loop, or accepts: it waits
  *   ctx_inherit   - a new thread starts with its creator's context (rule 3); such a context ends at the thread's first mutex, or wait on a
  *                   condition variable, semaphore or futex (a pool's worker at its queue: see interpose/thread.c) */
 bool ctx_current(struct ctx *out);
 void ctx_enter(const struct ctx *ctx);
 void ctx_leave(const uint8_t span_id[8]);
+void ctx_acted(void);
+void ctx_nobody(void);
 void ctx_clear(void);
 void ctx_inherit(const struct ctx *ctx);
 void ctx_waited(void); /* ends an inherited context only */
