@@ -75,6 +75,7 @@ static struct resource *make_resource(const uint8_t *data, size_t size)
     return resource;
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size); /* called by libFuzzer */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct trace *trace;
