@@ -141,6 +141,7 @@ def test_haproxy(lab):
 
 
 def test_haproxy_storm(lab):
+    """haproxy reads several requests before it works on the first: whose a call is cannot be said then, and is not."""
     leaf = lab.start(programs.thread_server, "leaf")
     edge = lab.start(programs.haproxy, "edge", upstream=leaf, threads=2)
     ids = laboratory.ids(300)
@@ -153,6 +154,7 @@ def test_haproxy_storm(lab):
         """,
         ids,
         without=["tcp.connect"],
+        may_lack_parents=True,
     )
 
 
