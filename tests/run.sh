@@ -41,13 +41,17 @@ count()
     grep -cE "$1" "$2" || true
 }
 
-# plain NAME COMMAND...: counts lines. A command that fails without a FAIL line is a failure all the same.
-plain()
+# run NAME COMMAND...: counts the lines of cmocka and those that begin with ok, FAIL or skip. A command that fails without naming what
+# failed is a failure all the same, and so is one that tests nothing.
+run()
 {
     local name=$1 log=$logs/$1.log start=$SECONDS status=0 ok bad skip
     shift
     "$@" >"$log" 2>&1 || status=$?
-    ok=$(count '^ok\b' "$log") bad=$(count '^(FAIL|CRASH|not ok)\b' "$log") skip=$(count '^skip\b' "$log")
+    ok=$(count '^(ok\b|\[       OK \])' "$log")
+    skip=$(count '^(skip\b|\[  SKIPPED \] [A-Za-z_0-9]+$)' "$log")
+    # cmocka names each failure where it happens and once more in its summary
+    bad=$(grep -E '^(FAIL|CRASH|not ok)\b|^\[  FAILED  \] [A-Za-z_0-9]+$' "$log" | sort -u | wc -l)
     if [ "$status" != 0 ] && [ "$bad" = 0 ]; then
         echo "FAIL $name ended with status $status" >>"$log"
         bad=1
@@ -56,21 +60,6 @@ plain()
         bad=1
     fi
     report "$name" "$log" "$ok" "$bad" "$skip" $((SECONDS - start))
-}
-
-# cmocka NAME PROGRAM
-cmocka()
-{
-    local log=$logs/$1.log start=$SECONDS status=0 ok bad skip
-    timeout 300 "$2" >"$log" 2>&1 || status=$?
-    ok=$(count '^\[       OK \]' "$log") skip=$(count '^\[  SKIPPED \] [a-z_0-9]+$' "$log")
-    # each failure is named where it happens and once more in the summary
-    bad=$(grep -E '^\[  FAILED  \] [A-Za-z_0-9]+$' "$log" | sort -u | wc -l)
-    if [ "$status" != 0 ] && [ "$bad" = 0 ]; then
-        echo "FAIL $1 ended with status $status" >>"$log"
-        bad=1
-    fi
-    report "$1" "$log" "$ok" "$bad" "$skip" $((SECONDS - start))
 }
 
 # pytest NAME DIRECTORY
@@ -110,7 +99,7 @@ suite_unit()
     local program
     build unit unit
     for program in "$build_dir"/tests/unit/test_*; do
-        [ -x "$program" ] && [ -f "$program" ] && cmocka "$(basename "$program")" "$program"
+        [ -x "$program" ] && [ -f "$program" ] && run "$(basename "$program")" timeout 300 "$program"
     done
 }
 
@@ -118,17 +107,17 @@ suite_host()
 {
     local script
     for script in tests/host/*/run.sh; do
-        [ -x "$script" ] && plain "host-$(basename "$(dirname "$script")")" timeout 600 "$script" "$build_dir"
+        [ -x "$script" ] && run "host-$(basename "$(dirname "$script")")" timeout 600 "$script" "$build_dir"
     done
     for script in tests/host/*.sh; do
-        [ -x "$script" ] && plain "host-$(basename "$script" .sh)" timeout 300 "$script" "$build_dir"
+        [ -x "$script" ] && run "host-$(basename "$script" .sh)" timeout 300 "$script" "$build_dir"
     done
 }
 
 # A directory of tests with a run.sh, with pytest files, or both.
 directory_suite()
 {
-    [ -x "tests/$1/run.sh" ] && plain "$1" timeout 900 "tests/$1/run.sh" "$build_dir"
+    [ -x "tests/$1/run.sh" ] && run "$1" timeout 900 "tests/$1/run.sh" "$build_dir"
     compgen -G "tests/$1/test_*.py" >/dev/null && pytest "$1-pytest" "tests/$1"
 }
 
@@ -154,13 +143,13 @@ suite_tsan()
 
 suite_lint()
 {
-    plain lint tests/lint.sh
+    run lint tests/lint.sh
 }
 
 suite_fuzz()
 {
     build fuzz fuzz-build
-    plain fuzz tests/fuzz/run.sh "$fuzz_seconds"
+    run fuzz tests/fuzz/run.sh "$fuzz_seconds"
 }
 
 if [ $# = 0 ]; then
