@@ -4,6 +4,7 @@
  * descriptor also says that whatever we knew under its number is over: it may have been closed behind our back. */
 #include "base/pool.h"
 #include "base/raw.h"
+#include "conn/defer.h"
 #include "conn/exchange.h"
 #include "conn/flow.h"
 #include "conn/inject.h"
@@ -46,7 +47,7 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
 
 void conn_finish_locked(struct conn *conn)
 {
-    flow_drain_locked(conn);
+    defer_drain_locked(conn);
     if (conn->role == CONN_INBOUND)
         flow_send_closed_locked(conn); /* closing ends a response that has no other end */
     exchange_end_all(conn, OTSHIM_END_LOCAL_CLOSED, 0);

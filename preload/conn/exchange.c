@@ -17,12 +17,17 @@ static inline uintptr_t this_thread(void)
 /* ---- begin ------------------------------------------------------------------------------------------------------------------- */
 
 /* For whom is this outbound request made? Asked at its first byte, in the thread that sends it. */
-static void decide_outbound(struct conn *conn, struct exchange *exchange)
+static void decide_outbound(struct conn *conn, struct exchange *exchange, const struct exchange_writer *writer)
 {
     bool first = conn->parse.served == 0;
-    exchange->has_owner = ctx_current(&exchange->owner);
-    if (exchange->has_owner)
-        ctx_acted();
+    if (writer != NULL) {
+        exchange->has_owner = writer->known;
+        exchange->owner = writer->ctx;
+    } else {
+        exchange->has_owner = ctx_current(&exchange->owner);
+        if (exchange->has_owner)
+            ctx_acted();
+    }
     /* A connection that was made without waiting is written to when the loop finds it writable, between other events: what the thread read
      * last is then somebody else's. connect() was called for the request, or for nobody. */
     if (first && conn->connect_async && !(exchange->has_owner && exchange->owner.rule == OTSHIM_PARENT_RUNTIME))
@@ -59,7 +64,7 @@ static void link_newest(struct conn *conn, struct exchange *exchange)
     conn->exchanges++;
 }
 
-struct exchange *exchange_begin(struct conn *conn, uint8_t side, uint64_t now)
+struct exchange *exchange_begin(struct conn *conn, uint8_t side, uint64_t now, const struct exchange_writer *writer)
 {
     struct exchange *exchange = conn->spare;
     if (exchange != NULL) { /* sent once already, in part or not at all: it keeps its ids and its start */
@@ -80,7 +85,7 @@ struct exchange *exchange_begin(struct conn *conn, uint8_t side, uint64_t now)
     exchange->thread = this_thread();
     exchange->reused = conn->parse.served > 0;
     if (side == CONN_OUTBOUND)
-        decide_outbound(conn, exchange);
+        decide_outbound(conn, exchange, writer);
     link_newest(conn, exchange);
     return exchange;
 }

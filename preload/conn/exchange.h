@@ -54,7 +54,8 @@ struct exchange {
 };
 
 /* Takes the place of the newest. NULL, counted: no memory, or too many. now_ns: when its first byte was read, or is about to be written. */
-struct exchange *exchange_begin(struct conn *conn, uint8_t side, uint64_t now);
+/* writer: on whose behalf the bytes were sent, where that was not this thread (defer.c); NULL: this thread is asked. */
+struct exchange *exchange_begin(struct conn *conn, uint8_t side, uint64_t now, const struct exchange_writer *writer);
 void exchange_text(struct exchange *exchange, const struct proto_event *event);
 /* The request's header block is complete: parent and ids are decided. */
 void exchange_head(struct conn *conn, struct exchange *exchange, uint8_t version);

@@ -3,8 +3,8 @@
  * The direction of the first bytes tells who the client is where nobody has told us (a descriptor that was passed or inherited). The protocol is
  * detected on the first bytes that the client sends; until they suffice they are kept, up to CONN_CARRY of them. */
 #include "conn/flow.h"
-#include "base/pool.h"
 #include "base/raw.h"
+#include "conn/defer.h"
 #include "conn/exchange.h"
 #include "span/span.h"
 #include <errno.h>
@@ -30,91 +30,8 @@ bool watch_lock(const struct watch *watch)
     }
     /* Left there by somebody who has not come to say so yet: before ours, in the order of the stream. */
     if (OTSHIM_UNLIKELY(atomic_load_explicit(&watch->conn->deferred, memory_order_relaxed) != NULL))
-        flow_drain_locked(watch->conn);
+        defer_drain_locked(watch->conn);
     return true;
-}
-
-/* ---- deferring ------------------------------------------------------------------------------------------------------------------ */
-
-static struct pool deferrals = POOL_INIT(sizeof(struct deferred), 4, 256);
-
-static void defer_push(struct conn *conn, struct deferred *deferred)
-{
-    struct deferred *top = atomic_load_explicit(&conn->deferred, memory_order_relaxed);
-    do
-        deferred->next = top;
-    while (!atomic_compare_exchange_weak_explicit(&conn->deferred, &top, deferred, memory_order_release, memory_order_relaxed));
-}
-
-static struct deferred *defer_new(const struct watch *watch, enum proto_dir dir, uint64_t now)
-{
-    struct deferred *deferred = pool_get(&deferrals);
-    if (deferred != NULL) {
-        deferred->now = now;
-        deferred->len = 0;
-        deferred->generation = watch->generation;
-        deferred->dir = (uint8_t)dir;
-        deferred->unseen = false;
-    }
-    return deferred;
-}
-
-/* Copies into as many objects as it takes. False: not all of it. */
-static bool defer_bytes(const struct watch *watch, enum proto_dir dir, const struct iovec *iov, size_t iovcnt, size_t from,
-                        size_t len)
-{
-    struct deferred *deferred = NULL;
-    uint64_t now = now_ns();
-    for (size_t i = 0; i < iovcnt && len > 0; i++) {
-        const char *bytes = iov[i].iov_base;
-        size_t left = iov[i].iov_len;
-        size_t leave = from < left ? from : left;
-        bytes += leave;
-        left -= leave;
-        from -= leave;
-        left = left < len ? left : len;
-        len -= left;
-        while (left > 0) {
-            if (deferred != NULL && deferred->len == sizeof deferred->bytes) {
-                defer_push(watch->conn, deferred);
-                deferred = NULL;
-            }
-            if (deferred == NULL && (deferred = defer_new(watch, dir, now)) == NULL)
-                return false;
-            size_t room = sizeof deferred->bytes - deferred->len;
-            size_t take = left < room ? left : room;
-            memcpy(deferred->bytes + deferred->len, bytes, take);
-            deferred->len += take;
-            bytes += take;
-            left -= take;
-        }
-    }
-    if (deferred != NULL)
-        defer_push(watch->conn, deferred);
-    return true;
-}
-
-void flow_defer(const struct watch *watch, enum proto_dir dir, const struct iovec *iov, size_t iovcnt, size_t from, size_t len)
-{
-    struct conn *conn = watch->conn;
-    if (!watch_holds(watch) || atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS)
-        return;
-    bool kept = false;
-    if (iov == NULL) {
-        struct deferred *deferred = defer_new(watch, dir, now_ns());
-        if (deferred != NULL) {
-            deferred->len = len;
-            deferred->unseen = true;
-            defer_push(conn, deferred);
-            kept = true;
-        }
-    } else {
-        kept = defer_bytes(watch, dir, iov, iovcnt, from, len);
-    }
-    if (kept)
-        conn_deferred(conn);
-    else
-        conn_give_up(conn);
 }
 
 static bool same_request(const struct ctx *a, const struct ctx *b)
@@ -161,7 +78,7 @@ static void on_request(struct flow *flow, const struct proto_event *event)
     if (event->type == PROTO_BEGIN) {
         /* The carry of an earlier call may hold its first bytes; the time is then that of this call, which the parser could tell the
          * protocol from. */
-        struct exchange *exchange = exchange_begin(conn, conn->role, flow_now(flow));
+        struct exchange *exchange = exchange_begin(conn, conn->role, flow_now(flow), flow->writer);
         if (exchange == NULL) {
             conn_pass_locked(conn, OTSHIM_END_LOST, 0);
             return;
@@ -350,7 +267,7 @@ void flow_feed_locked(struct flow *flow, enum proto_dir dir, const char *bytes, 
     parse->proto->feed(parse->state, dir, bytes, len, on_event, flow);
 }
 
-static void skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
+void flow_skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
 {
     struct conn *conn = flow->conn;
     struct conn_parse *parse = &conn->parse;
@@ -365,29 +282,6 @@ static void skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
     parse->position[dir] += len;
     flow->position = parse->position[dir]; /* there are no offsets in bytes that nobody saw: a message ends with the last of them */
     parse->proto->skip(parse->state, dir, len, on_event, flow);
-}
-
-void flow_drain_locked(struct conn *conn)
-{
-    struct deferred *stack = atomic_exchange_explicit(&conn->deferred, NULL, memory_order_acquire);
-    struct deferred *queue = NULL;
-    while (stack != NULL) {
-        struct deferred *next = stack->next;
-        stack->next = queue;
-        queue = stack;
-        stack = next;
-    }
-    while (queue != NULL) {
-        struct deferred *next = queue->next;
-        struct flow flow = {.conn = conn, .fd = -1, .now = queue->now};
-        bool ours = queue->generation == atomic_load_explicit(&conn->generation, memory_order_relaxed);
-        if (ours && queue->unseen)
-            skip_locked(&flow, (enum proto_dir)queue->dir, queue->len);
-        else if (ours)
-            flow_feed_locked(&flow, (enum proto_dir)queue->dir, queue->bytes, queue->len);
-        pool_put(&deferrals, queue);
-        queue = next;
-    }
 }
 
 /* Which errors of a read or write mean that the connection is over? The others are about the call. */
@@ -505,7 +399,7 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
         enum proto_dir dir = conn->role == CONN_INBOUND ? PROTO_REQUEST : PROTO_RESPONSE;
         size_t left = (size_t)result;
         if (unseen)
-            skip_locked(&flow, dir, left);
+            flow_skip_locked(&flow, dir, left);
         for (size_t i = 0; !unseen && i < iovcnt && left > 0; i++) {
             size_t len = iov[i].iov_len < left ? iov[i].iov_len : left;
             flow_feed_locked(&flow, dir, iov[i].iov_base, len);
@@ -556,8 +450,8 @@ static void sent(const struct watch *watch, const struct iovec *iov, size_t iovc
         return;
     if (!watch_lock(watch)) {
         if (result > 0)
-            flow_defer(watch, conn->role == CONN_INBOUND ? PROTO_RESPONSE : PROTO_REQUEST, unseen ? NULL : iov, iovcnt, 0,
-                       (size_t)result);
+            defer_bytes(watch, conn->role == CONN_INBOUND ? PROTO_RESPONSE : PROTO_REQUEST, unseen ? NULL : iov, iovcnt, 0,
+                        (size_t)result);
         errno = error;
         return;
     }
@@ -568,7 +462,7 @@ static void sent(const struct watch *watch, const struct iovec *iov, size_t iovc
         enum proto_dir dir = conn->role == CONN_OUTBOUND ? PROTO_REQUEST : PROTO_RESPONSE;
         size_t left = (size_t)result;
         if (unseen)
-            skip_locked(&flow, dir, left);
+            flow_skip_locked(&flow, dir, left);
         for (size_t i = 0; !unseen && i < iovcnt && left > 0; i++) {
             size_t len = iov[i].iov_len < left ? iov[i].iov_len : left;
             flow_feed_locked(&flow, dir, iov[i].iov_base, len);

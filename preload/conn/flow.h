@@ -39,7 +39,7 @@ static inline bool watch_holds(const struct watch *watch)
            atomic_load_explicit(&watch->conn->generation, memory_order_relaxed) == watch->generation;
 }
 
-/* Takes the lock. False: the connection is another one by now, or busy - and then it is given up. */
+/* Takes the lock. False: the connection is another one by now, or busy. */
 bool watch_lock(const struct watch *watch);
 
 /* result bytes lie in iov; result 0 with asked > 0 is the end of the stream; result -1 comes with errno. blocking: the call was made with
@@ -71,6 +71,7 @@ struct flow {
     bool blocking; /* a read that may have waited: its stack is the call site */
     unsigned insertions;
     struct flow_insertion *insertion;
+    const struct exchange_writer *writer; /* NULL: the calling thread */
     /* What happened, for the context of the thread. */
     bool response_read;
     struct ctx response_owner;
@@ -80,6 +81,7 @@ struct flow {
 /* Remembers for whom the thread writes on a connection that is not parsed. */
 void flow_note_writer_locked(struct conn *conn);
 void flow_feed_locked(struct flow *flow, enum proto_dir dir, const char *bytes, size_t len);
+void flow_skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len); /* bytes that nobody saw */
 /* The result of the first call on a connecting descriptor, errors that end a connection. With the lock. */
 void flow_result_locked(struct conn *conn, ssize_t result, int error);
 

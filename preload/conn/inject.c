@@ -23,6 +23,7 @@
 #include "base/config.h"
 #include "base/pool.h"
 #include "base/raw.h"
+#include "conn/defer.h"
 #include "conn/exchange.h"
 #include "interpose/real.h"
 #include "span/span.h"
@@ -33,6 +34,7 @@
 
 #define PAGE_BYTES ((size_t)4096) /* the smallest there is: a larger one is tried in parts */
 #define LINES_BYTES 1024u
+#define BUSY_BYTES 8104u /* what one deferral holds */
 #define VEC_MAX (INJECT_IOV_MAX + 2 * FLOW_INSERTIONS)
 
 static struct pool debts = POOL_INIT(sizeof(struct debt), 8, CONN_LIMIT);
@@ -283,8 +285,15 @@ static void reconcile(const struct watch *watch, const struct iovec *iov, size_t
 {
     struct conn *conn = watch->conn;
     size_t taken = result > 0 ? (size_t)result : 0;
-    if (OTSHIM_LIKELY(result >= 0 && taken == ahead->fed && conn->connect != CONN_CONNECTING) || !watch_lock(watch))
+    if (OTSHIM_LIKELY(result >= 0 && taken == ahead->fed && conn->connect != CONN_CONNECTING))
         return;
+    if (!watch_lock(watch)) {
+        if (taken > ahead->fed)
+            defer_bytes(watch, PROTO_REQUEST, iov, iovcnt, ahead->fed, taken - ahead->fed);
+        else if (taken < ahead->fed && watch_holds(watch))
+            conn_give_up(watch->conn); /* the parser believes what did not happen */
+        return;
+    }
     struct flow flow = {.conn = conn, .fd = watch->fd};
     if (conn->phase == CONN_PASS) {
         /* unknown, given up, or lost: nothing depends on how far it got */
@@ -393,14 +402,39 @@ static bool pieces(const struct output *output, struct iovec *one, const struct 
     return output->iovcnt <= 1024 && inject_readable(output->iov, output->iovcnt * sizeof *output->iov); /* UIO_MAXIOV */
 }
 
+/* The connection is busy, so there is no line for this request. It is still left to the owner before it is sent: its response may be here first
+ * otherwise. */
+static ssize_t output_busy(const struct watch *watch, const struct output *output, const struct iovec *iov, size_t iovcnt)
+{
+    size_t total = 0;
+    bool ahead = true;
+    for (size_t i = 0; i < iovcnt && ahead; i++) {
+        total += iov[i].iov_len;
+        ahead = iov[i].iov_len <= BUSY_BYTES && total <= BUSY_BYTES && inject_readable(iov[i].iov_base, iov[i].iov_len);
+    }
+    ahead = ahead && watch->conn->role == CONN_OUTBOUND;
+    if (ahead)
+        defer_bytes(watch, PROTO_REQUEST, iov, iovcnt, 0, total);
+    ssize_t result = output->plain(output);
+    int error = errno;
+    if (!ahead)
+        flow_sent(watch, iov, iovcnt, result);
+    else if (result != (ssize_t)total && watch_holds(watch))
+        conn_give_up(watch->conn);
+    errno = error;
+    return result;
+}
+
 static __attribute__((noinline)) ssize_t output_request(const struct watch *watch, const struct output *output)
 {
     struct iovec one;
     const struct iovec *iov;
     size_t iovcnt;
     struct ahead ahead;
-    if (!pieces(output, &one, &iov, &iovcnt) || !watch_lock(watch))
+    if (!pieces(output, &one, &iov, &iovcnt))
         return output->plain(output);
+    if (!watch_lock(watch))
+        return output_busy(watch, output, iov, iovcnt);
     bool may_inject = output->may_inject && config.propagate_w3c && iovcnt <= INJECT_IOV_MAX;
     look_ahead(watch, iov, iovcnt, may_inject, &ahead);
     conn_unlock(watch->conn);

@@ -1,17 +1,14 @@
 /* lock.c - the try-lock of a connection. The idea is in state.h. */
-#include "base/raw.h"
+#include "conn/defer.h"
 #include "conn/exchange.h"
 #include "conn/state.h"
 #include "span/span.h"
 
-/* About 100 pauses are 1 to 4 us: longer than any look at bytes takes. An owner that has not let go by then was preempted, and gets a few
- * chances to run; only then is the connection given up. (A server that reads a connection's next request in one thread while another thread is
- * still inside the write of the response before it comes here once in some thousand requests, on a machine with more threads than cores.) */
+/* About 100 pauses are 1 to 4 us: longer than any look at bytes takes, shorter than a system call's worth of harm. */
 #define LOCK_ATTEMPTS 100
-#define LOCK_YIELDS 8
 
 #define GENERATION_SHIFT 48
-#define OWNER_MASK 0x0000fffffffffffcull
+#define OWNER_MASK 0x0000fffffffffff8ull
 
 static inline void pause_briefly(void)
 {
@@ -27,9 +24,12 @@ static inline uint64_t generation_bits(void)
     return (uint64_t)otshim_fork_generation << GENERATION_SHIFT;
 }
 
+/* Nothing but an address that no other thread has. */
+static OTSHIM_TLS _Alignas(8) char thread_mark[8];
+
 static inline uint64_t self(void)
 {
-    return generation_bits() | ((uint64_t)(uintptr_t)&otshim_quiet & OWNER_MASK);
+    return generation_bits() | ((uint64_t)(uintptr_t)thread_mark & OWNER_MASK);
 }
 
 /* Taken by a thread of this process? */
@@ -48,7 +48,7 @@ static void after_stale_owner(struct conn *conn)
 bool conn_lock(struct conn *conn)
 {
     uint64_t mine = self();
-    for (int attempt = 0; attempt < LOCK_ATTEMPTS + LOCK_YIELDS; attempt++) {
+    for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
         uint64_t word = atomic_load_explicit(&conn->lock, memory_order_relaxed);
         if (OTSHIM_LIKELY(!is_held(word))) {
             if (OTSHIM_LIKELY(
@@ -60,10 +60,7 @@ bool conn_lock(struct conn *conn)
         } else if ((word & ~CONN_REQUESTS) == mine) {
             return false; /* we are a signal handler in the middle of it */
         }
-        if (attempt < LOCK_ATTEMPTS)
-            pause_briefly();
-        else
-            raw_syscall3(SYS_sched_yield, 0, 0, 0);
+        pause_briefly();
     }
     return false;
 }
@@ -78,6 +75,8 @@ void conn_pass_locked(struct conn *conn, uint8_t end, int error)
 /* True if the connection is over: its memory goes back to the pool once the lock is released. */
 static bool carry_out(struct conn *conn, uint64_t requests)
 {
+    if (requests & CONN_DEFERRED)
+        defer_drain_locked(conn);
     if (requests & CONN_GIVE_UP)
         conn_pass_locked(conn, OTSHIM_END_LOST, 0);
     if (requests & CONN_FINISH)
@@ -132,6 +131,11 @@ void conn_give_up(struct conn *conn)
         return;
     span_count(OTSHIM_COUNT_CONN_BUSY);
     request(conn, CONN_GIVE_UP);
+}
+
+void conn_deferred(struct conn *conn)
+{
+    request(conn, CONN_DEFERRED);
 }
 
 void conn_finish(struct conn *conn)

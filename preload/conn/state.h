@@ -58,6 +58,12 @@ struct debt {
     char bytes[1020];
 };
 
+/* For whom did the thread work that sent these bytes? */
+struct exchange_writer {
+    bool known;
+    struct ctx ctx;
+};
+
 /* Bytes for the owner of the lock to feed. A stack: the owner turns it round. */
 struct deferred {
     struct deferred *next;
@@ -66,7 +72,8 @@ struct deferred {
     uint32_t generation; /* of the connection that they belong to */
     uint8_t dir;         /* enum proto_dir */
     bool unseen;         /* len bytes that nobody saw */
-    char bytes[8160];
+    struct exchange_writer writer;
+    char bytes[8104];
 };
 
 /* Everything that a rollback must restore (inject.c): what the request direction has taught us. */
@@ -171,9 +178,6 @@ void fd_drop(struct fd_object *object); /* the counterpart */
 struct conn *conn_new(uint8_t role, uint8_t transport);
 struct listener *listener_new(void);
 int fd_table_end(void); /* one above the highest descriptor that was ever watched */
-
-/* ---- flow.c --------------------------------------------------------------------------------------------------------------------- */
-void flow_drain_locked(struct conn *conn);
 
 /* ---- connect.c ---------------------------------------------------------------------------------------------------------------- */
 extern _Atomic uint32_t connects_pending;

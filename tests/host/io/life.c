@@ -27,6 +27,8 @@
 #include <unistd.h>
 
 static bool traced;
+static _Atomic int lines_missing;
+static bool may_miss; /* a few lines: a request that meets its connection busy goes as it is */
 
 #define CHECK(x)                                                                                                                   \
     do {                                                                                                                           \
@@ -92,7 +94,10 @@ static void expect_request(int fd, char id[33])
         snprintf(id, 33, "%.32s", at ? at + 16 : "");
     int lines = strip(buf, &have);
     CHECK(have == REQUEST && memcmp(buf, request, REQUEST) == 0);
-    CHECK(lines == (traced ? 1 : 0));
+    if (traced && may_miss && lines == 0)
+        lines_missing++;
+    else
+        CHECK(lines == (traced ? 1 : 0));
 }
 
 static void expect_response(int fd)
@@ -399,6 +404,7 @@ static void duplex(void)
 {
     pthread_t reader, responder;
     pair(&duplex_client, &duplex_server);
+    may_miss = true;
     CHECK(pthread_create(&reader, NULL, duplex_reader, NULL) == 0 && pthread_create(&responder, NULL, duplex_responder, NULL) == 0);
     for (int i = 0; i < DUPLEX; i++) {
         put(duplex_client, request, REQUEST);
@@ -407,6 +413,10 @@ static void duplex(void)
     }
     pthread_join(reader, NULL);
     pthread_join(responder, NULL);
+    printf("%d of %d without a line\n", (int)lines_missing, DUPLEX);
+    CHECK(lines_missing < DUPLEX / 20);
+    may_miss = false;
+    exchange(duplex_client, duplex_server); /* still in step */
 }
 
 static void *blocked_reader(void *arg)
