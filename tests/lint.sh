@@ -83,7 +83,7 @@ common='-std=gnu11 -Iinclude -D_GNU_SOURCE -DOTSHIM_VERSION="lint"'
 packages=$(pkg-config --cflags libcurl libprotobuf-c libmicrohttpd libdw libelf jansson libevent_core zlib 2>/dev/null || true)
 
 run 'clang-format' clang-format --dry-run -Werror "${c_files[@]}"
-run 'shellcheck' shellcheck "${scripts[@]}"
+run 'shellcheck' shellcheck --severity=warning "${scripts[@]}"
 # cppcheck. Left out: unusedFunction and the style group (it sees one half of the tree at a time and knows no X-macros);
 # missingInclude of system headers, which it does not look for. So it has to be told what their macros are.
 cat >"$macros" <<'END'
@@ -101,6 +101,11 @@ cppcheck_half()
 }
 cppcheck_half preload "${preload_sources[@]}"
 cppcheck_half exporter "${exporter_sources[@]}"
+# In the library also not UndefinedBinaryOperatorResult and CallAndMessage: the analyser does not see that a system call made by
+# inline assembly fills its buffer, and calls it garbage.
+exporter_checks=$tidy_checks
+tidy_checks+=',-clang-analyzer-core.UndefinedBinaryOperatorResult,-clang-analyzer-core.CallAndMessage'
 tidy 'clang-tidy preload' "$common -Ipreload" "${preload_sources[@]}"
+tidy_checks=$exporter_checks
 tidy 'clang-tidy exporter' "$common -Iexporter -I$build_dir/gen $packages" "${exporter_sources[@]}"
 exit $failed
