@@ -435,6 +435,13 @@ static __attribute__((noinline)) ssize_t output_request(const struct watch *watc
         return output->plain(output);
     if (!watch_lock(watch))
         return output_busy(watch, output, iov, iovcnt);
+    if (watch->conn->parse.request_open &&
+        !watch->conn->parse.in_head) { /* content: nothing to put in, nothing that a response depends on */
+        conn_unlock(watch->conn);
+        ssize_t sent = output->plain(output);
+        flow_sent(watch, iov, iovcnt, sent);
+        return sent;
+    }
     bool may_inject = output->may_inject && config.propagate_w3c && iovcnt <= INJECT_IOV_MAX;
     look_ahead(watch, iov, iovcnt, may_inject, &ahead);
     conn_unlock(watch->conn);
@@ -458,9 +465,7 @@ ssize_t inject_output(const struct watch *watch, const struct output *output)
         return output->plain(output);
     if (inject_settle(watch, output->flags) < 0)
         return -1;
-    /* Looked at without the lock: a connection's phase, and a request being in its content, are changed by the thread that sends. */
-    if (conn->role != CONN_INBOUND && conn->phase != CONN_PASS && !(conn->parse.request_open && !conn->parse.in_head) &&
-        !(output->flags & MSG_OOB))
+    if (conn->role != CONN_INBOUND && conn->phase != CONN_PASS && !(output->flags & MSG_OOB))
         return output_request(watch, output);
     ssize_t result = output->plain(output);
     if (output->flags & MSG_OOB)
