@@ -1,5 +1,7 @@
 """Node, Java, Ruby, PHP and C, each with its usual HTTP server and client."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import lab as laboratory
 import pytest
 import programs
@@ -103,6 +105,19 @@ def test_node_storm(lab):
     ids = laboratory.ids(200)
     lab.storm(front, fetch(leaf.url("/leaf/ID"), ident="ID"), ids)
     lab.expect_each(KEPT_CONNECTIONS, ids, without=["tcp.connect"])
+
+
+def test_node_that_waits_before_it_calls(lab):
+    """A timer is nothing that libc knows the owner of: right or none, whoever else is being served when it fires."""
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(programs.node, "front")
+    ids = laboratory.ids(400)
+    lab.storm(front, fetch(leaf.url("/leaf/ID"), ident="ID") + "&later=3", ids[:200])
+    with ThreadPoolExecutor(2) as both:
+        waiting = both.submit(lab.storm, front, fetch(leaf.url("/leaf/ID"), ident="ID") + "&later=3", ids[200:300])
+        prompt = both.submit(lab.storm, front, fetch(leaf.url("/leaf/ID"), ident="ID"), ids[300:])
+        waiting.result(), prompt.result()
+    lab.expect_each(KEPT_CONNECTIONS, ids, without=["tcp.connect"], may_lack_parents=True)
 
 
 def test_java(lab):

@@ -1,4 +1,4 @@
-// Node's http server, calling out with http.get. Argument: the port.
+// Node's http server, calling out with http.get. Argument: the port. With later=N in the query, it first waits N milliseconds.
 'use strict';
 const http = require('http');
 
@@ -27,6 +27,8 @@ http.createServer(async (request, response) => {
     return;
   }
   try {
+    const later = asked.searchParams.get('later');
+    if (later) await new Promise((resolve) => { setTimeout(resolve, Number(later)); });
     let body = `${asked.pathname}\n`;
     for (const url of asked.searchParams.getAll('url')) body += await get(url);
     response.end(body);
