@@ -353,11 +353,12 @@ void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int
         return;
     }
     close_counts(conn, exchange);
-    if (!exchange->head_done)
+    bool whole = exchange->head_done; /* a head that was cut off had no place for a line */
+    if (!whole)
         exchange_head(conn, exchange, exchange->version);
     if (exchange->side == CONN_OUTBOUND && conn->connect != CONN_CONNECTED && !exchange->reused)
         connect_settle_locked(conn, exchange, OTSHIM_END_COMPLETE);
-    if (exchange->side == CONN_OUTBOUND && config.propagate_w3c && !exchange->injected && !exchange->own_header)
+    if (exchange->side == CONN_OUTBOUND && config.propagate_w3c && whole && !exchange->injected && !exchange->own_header)
         span_count(OTSHIM_COUNT_NOT_INJECTED);
     struct otshim_span_rec rec = {
         .end_ns = end_ns,

@@ -2,6 +2,7 @@
  *
  * Calls that make descriptors report after the real call; close() and its kin before it: another thread may get the number at once. */
 #include "conn/flow.h"
+#include "conn/inject.h"
 #include "context/context.h"
 #include "interpose/quiet.h"
 #include "interpose/wrap.h"
@@ -62,24 +63,24 @@ WRAP(int, listen, (int fd, int backlog))
 static int accept_watched(int fd, struct sockaddr *addr, socklen_t *addrlen, int flags, bool four)
 {
     struct sockaddr_storage own;
-    socklen_t own_len = sizeof own;
+    socklen_t own_len = sizeof own, room = 0;
     struct sockaddr *peer = addr;
     socklen_t *peer_len = addrlen;
     ctx_clear(); /* back to waiting for work */
+    /* The call turns the room that the program gave into the length of the address, which may be more. */
     if (addr == NULL) {
         peer = (struct sockaddr *)&own;
         peer_len = &own_len;
+    } else if (inject_readable(addrlen, sizeof *addrlen)) {
+        memcpy(&room, addrlen, sizeof room);
     }
-    /* How much room the program gave is read only where the kernel has found it readable, so after the call, when it has become the
-     * address's length: an address that was cut shows in being shorter than its family needs, or is not read beyond that. */
     int result = four ? REAL(accept4)(fd, peer, peer_len, flags) : REAL(accept)(fd, peer, peer_len);
     int error = errno;
     if (result >= 0) {
         if (addr != NULL) {
-            own_len = sizeof own;
-            memset(&own, 0, sizeof own);
-            own_len = *addrlen < own_len ? *addrlen : own_len;
-            memcpy(&own, addr, own_len);
+            own_len = *addrlen < room ? *addrlen : room;
+            own_len = own_len < sizeof own ? own_len : sizeof own;
+            memcpy(&own, addr, own_len); /* what was cut is too short for its family, and left out */
         }
         conn_accepted(fd, result, (struct sockaddr *)&own, own_len);
     }
