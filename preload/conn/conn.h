@@ -1,8 +1,9 @@
 /* conn.h - a watched connection: what the wrappers report, and what they may ask.
  *
  * Each connection has one parser (proto/), a queue of exchanges (conn/exchange.h), and a try-lock that is held only while bytes are
- * being looked at, never across a system call. A signal handler or a second thread that meets it busy forwards its call unobserved and the
- * connection is given up, counted. All functions preserve errno unless they say otherwise; all are async-signal-safe. */
+ * being looked at, never across a system call. A signal handler or a second thread that meets it busy leaves a copy of its bytes to the owner
+ * (conn/defer.h); where that is not possible the connection is given up, counted. All functions preserve errno unless they say otherwise; all are
+ * async-signal-safe. */
 #ifndef OTSHIM_CONN_H
 #define OTSHIM_CONN_H
 
