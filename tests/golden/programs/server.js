@@ -2,9 +2,12 @@
 'use strict';
 const http = require('http');
 
+// The default since Node 19; Debian 12 has 18.
+const agent = new http.Agent({ keepAlive: true });
+
 function get(url) {
   return new Promise((resolve, reject) => {
-    http.get(url, (answer) => {
+    http.get(url, { agent }, (answer) => {
       let body = '';
       answer.setEncoding('utf8');
       answer.on('data', (piece) => { body += piece; });
