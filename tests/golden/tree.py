@@ -63,7 +63,9 @@ def join(*parts):
 def peer_of(attributes):
     address = attributes.get("network.peer.address", attributes.get("server.address", "?"))
     port = attributes.get("network.peer.port", attributes.get("server.port"))
-    return address if port is None else f"{address}:{port}"
+    if port is None:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def any_value(value):
