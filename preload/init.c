@@ -12,6 +12,7 @@
 #include "base/raw.h"
 #include "conn/conn.h"
 #include "context/context.h"
+#include "context/request.h"
 #include "interpose/real.h"
 #include "span/hello.h"
 #include "span/span.h"
@@ -60,8 +61,10 @@ static bool at_fork(void)
 __attribute__((constructor)) static void otshim_init(void)
 {
     char path[4096];
-    if (config_load(environ, exe_basename(path, sizeof(path))))
+    const char *program = exe_basename(path, sizeof(path));
+    if (config_load(environ, program))
         return;
+    request_init(program);
     hello_start_ns = now_ns();
     real_resolve();
     if (fd_table_init() != 0 || !at_fork())

@@ -16,8 +16,8 @@ struct otshim_hello {
     uint32_t abi_version;
     uint32_t total_bytes; /* of the message */
     uint32_t pid;
-    uint32_t attach_count; /* 1 the first time, more after a change of exporter */
-    uint64_t start_ns;     /* when the library was initialised, CLOCK_MONOTONIC */
+    uint32_t attach_count;   /* 1 the first time, more after a change of exporter */
+    uint64_t start_ns;       /* when the library was initialised, CLOCK_MONOTONIC */
     uint64_t anchor_mono_ns; /* CLOCK_MONOTONIC and ... */
     uint64_t anchor_unix_ns; /* ... CLOCK_REALTIME, read together just before the message was sent */
     /* struct otshim_hello_item[] up to total_bytes */

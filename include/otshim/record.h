@@ -53,10 +53,10 @@ enum otshim_end {
 };
 
 enum otshim_span_flag {
-    OTSHIM_SPAN_INJECTED = 1u << 0,      /* we added the traceparent to the outbound request */
-    OTSHIM_SPAN_TRUNCATED = 1u << 1,     /* captured text was cut */
-    OTSHIM_SPAN_REUSED_CONN = 1u << 2,   /* not the first exchange of its connection */
-    OTSHIM_SPAN_TLS = 1u << 3,           /* seen above TLS */
+    OTSHIM_SPAN_INJECTED = 1u << 0,       /* we added the traceparent to the outbound request */
+    OTSHIM_SPAN_TRUNCATED = 1u << 1,      /* captured text was cut */
+    OTSHIM_SPAN_REUSED_CONN = 1u << 2,    /* not the first exchange of its connection */
+    OTSHIM_SPAN_TLS = 1u << 3,            /* seen above TLS */
     OTSHIM_SPAN_FOREIGN_SAMPLED = 1u << 4 /* reserved */
 };
 

@@ -33,19 +33,19 @@
 
 /* What was lost or left out, by cause. Incremented by the process (relaxed), read by the exporter. Append only. */
 enum otshim_counter {
-    OTSHIM_COUNT_SPANS,            /* span records committed */
-    OTSHIM_COUNT_DROPPED_FULL,     /* records dropped: ring full */
-    OTSHIM_COUNT_INFLIGHT_FULL,    /* spans not shown in flight: table full */
-    OTSHIM_COUNT_CONN_POOL_FULL,   /* connections not watched: no memory for their state */
-    OTSHIM_COUNT_EXCHANGE_FULL,    /* exchanges not watched: no memory, or too many pipelined */
-    OTSHIM_COUNT_CONN_BUSY,        /* connections given up: met busy by a signal handler or a second thread */
-    OTSHIM_COUNT_CONN_LOST,        /* connections given up: bytes that are not the protocol they began with */
-    OTSHIM_COUNT_CONN_UPGRADED,    /* connections handed to another protocol (WebSocket, CONNECT) */
-    OTSHIM_COUNT_CONN_UNKNOWN,     /* connections of no known protocol */
-    OTSHIM_COUNT_NOT_INJECTED,     /* outbound requests that could carry no traceparent (see preload/conn/inject.h) */
-    OTSHIM_COUNT_TRACESTATE_LOST,  /* tracestate not passed on: forgotten since (see preload/context/tracestate.h) */
-    OTSHIM_COUNT_FD_ABOVE_TABLE,   /* connections on descriptors above the fd table */
-    OTSHIM_COUNT_ATTACHES,         /* times the ring was handed to an exporter */
+    OTSHIM_COUNT_SPANS,           /* span records committed */
+    OTSHIM_COUNT_DROPPED_FULL,    /* records dropped: ring full */
+    OTSHIM_COUNT_INFLIGHT_FULL,   /* spans not shown in flight: table full */
+    OTSHIM_COUNT_CONN_POOL_FULL,  /* connections not watched: no memory for their state */
+    OTSHIM_COUNT_EXCHANGE_FULL,   /* exchanges not watched: no memory, or too many pipelined */
+    OTSHIM_COUNT_CONN_BUSY,       /* connections given up: met busy by a signal handler or a second thread */
+    OTSHIM_COUNT_CONN_LOST,       /* connections given up: bytes that are not the protocol they began with */
+    OTSHIM_COUNT_CONN_UPGRADED,   /* connections handed to another protocol (WebSocket, CONNECT) */
+    OTSHIM_COUNT_CONN_UNKNOWN,    /* connections of no known protocol */
+    OTSHIM_COUNT_NOT_INJECTED,    /* outbound requests that could carry no traceparent (see preload/conn/inject.h) */
+    OTSHIM_COUNT_TRACESTATE_LOST, /* tracestate not passed on: forgotten since (see preload/context/tracestate.h) */
+    OTSHIM_COUNT_FD_ABOVE_TABLE,  /* connections on descriptors above the fd table */
+    OTSHIM_COUNT_ATTACHES,        /* times the ring was handed to an exporter */
     OTSHIM_COUNTERS
 };
 
@@ -79,8 +79,8 @@ enum otshim_word_state { OTSHIM_WORD_NONE = 0, OTSHIM_WORD_RESERVED = 1, OTSHIM_
 
 struct otshim_rec {
     _Atomic uint64_t word;
-    uint32_t tid;  /* owner: thread id in the process's own pid namespace */
-    uint16_t type; /* enum otshim_record_type, record.h */
+    uint32_t tid;      /* owner: thread id in the process's own pid namespace */
+    uint16_t type;     /* enum otshim_record_type, record.h */
     uint16_t reserved; /* OTSHIM_REC_MOVED or 0 */
     /* payload follows */
 };

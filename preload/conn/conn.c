@@ -34,7 +34,7 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     conn->adopted_lookup = false;
     conn->connect_error = 0;
     conn->connect_start_ns = conn->connect_end_ns = 0;
-    conn->connect_async = false;
+    conn->connect_async = conn->connect_calls = false;
     conn->connect_noted_ns = 0;
     memset(&conn->origin, 0, sizeof conn->origin);
     memset(&conn->parse, 0, offsetof(struct conn_parse, carry));
@@ -52,6 +52,7 @@ void conn_finish_locked(struct conn *conn)
         flow_send_closed_locked(conn); /* closing ends a response that has no other end */
     exchange_end_all(conn, OTSHIM_END_LOCAL_CLOSED, 0);
     connect_settle_locked(conn, NULL, OTSHIM_END_ABANDONED);
+    connect_call_end(conn);
     inject_drop_debt(conn);
     atomic_store_explicit(&conn->phase, CONN_PASS, memory_order_relaxed);
     atomic_fetch_add_explicit(&conn->generation, 1, memory_order_release);

@@ -25,10 +25,10 @@ void conn_connecting(int fd, const struct sockaddr *addr, socklen_t len, uint64_
 void conn_connect_outcome(int fd, int error);
 bool conn_any_connecting(void); /* one load: is there any descriptor whose connect is in progress? */
 void conn_shutdown(int fd, int how);
-void conn_closing(int fd);                        /* before the real close: another thread may get the number at once after it */
+void conn_closing(int fd); /* before the real close: another thread may get the number at once after it */
 void conn_closing_range(unsigned first, unsigned last);
-void conn_duped(int fd, int newfd);               /* also dup2/dup3 over an open newfd, which closes it */
-void conn_passed(int fd);                         /* a descriptor came by SCM_RIGHTS: found out what it is */
+void conn_duped(int fd, int newfd); /* also dup2/dup3 over an open newfd, which closes it */
+void conn_passed(int fd);           /* a descriptor came by SCM_RIGHTS: found out what it is */
 
 /* All spans that are unfinished end now (process exit, exec): reason is an enum otshim_end. */
 void conn_end_all(uint8_t reason);

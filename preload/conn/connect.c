@@ -124,6 +124,14 @@ static void settle_as_root(struct conn *conn, uint8_t end, const uint64_t *stack
     conn->connect_start_ns = 0;
 }
 
+void connect_call_end(struct conn *conn)
+{
+    if (!conn->connect_calls)
+        return;
+    conn->connect_calls = false;
+    request_call_end(&conn->origin);
+}
+
 static void outcome_locked(struct conn *conn, int error, uint8_t failed_end, uint64_t now, const uint64_t *stack, size_t frames)
 {
     if (conn->connect != CONN_CONNECTING)
@@ -133,6 +141,8 @@ static void outcome_locked(struct conn *conn, int error, uint8_t failed_end, uin
     conn->connect_error = error;
     conn->connect = CONN_CONNECTED;
     bool failed = error != 0 || failed_end == OTSHIM_END_ABANDONED;
+    if (failed)
+        connect_call_end(conn);
     if (conn->fork_generation != otshim_fork_generation)
         conn->connect_start_ns = 0; /* our parent's */
     else if (conn->origin.has_parent)
@@ -204,8 +214,9 @@ static void begin(struct conn *conn, const struct sockaddr *addr, socklen_t len,
     conn->connect = CONN_CONNECTING;
     atomic_fetch_add_explicit(&connects_pending, 1, memory_order_relaxed);
     if (ctx_current(&conn->origin)) {
-        ctx_acted();
         conn->origin.has_parent = true;
+        conn->connect_calls = true;
+        request_call_begin(&conn->origin);
         return;
     }
     memset(&conn->origin, 0, sizeof conn->origin);

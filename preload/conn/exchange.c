@@ -25,8 +25,6 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
         exchange->owner = writer->ctx;
     } else {
         exchange->has_owner = ctx_current(&exchange->owner);
-        if (exchange->has_owner)
-            ctx_acted();
     }
     /* A connection that was made without waiting is written to when the loop finds it writable, between other events: what the thread read
      * last is then somebody else's. connect() was called for the request, or for nobody. */
@@ -39,6 +37,8 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
         exchange->parent_rule = OTSHIM_PARENT_CONNECT;
     }
     if (exchange->has_owner) {
+        request_call_begin(&exchange->owner);
+        exchange->calling = true;
         exchange->ctx = exchange->owner;
         memcpy(exchange->parent_id, exchange->owner.span_id, sizeof exchange->parent_id);
         ids_span(exchange->ctx.span_id);
@@ -48,6 +48,7 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
         ids_trace(exchange->ctx.trace_id);
         ids_span(exchange->ctx.span_id);
     }
+    connect_call_end(conn);
     exchange->ctx.has_parent = true;
     exchange->ctx.trace_flags =
         sampler_decide(&config.sampler, exchange->has_owner ? &exchange->owner : NULL, exchange->ctx.trace_id);
@@ -77,7 +78,7 @@ struct exchange *exchange_begin(struct conn *conn, uint8_t side, uint64_t now, c
         span_count(OTSHIM_COUNT_EXCHANGE_FULL);
         return NULL;
     }
-    memset(exchange, 0, offsetof(struct exchange, text));
+    memset(&exchange->next, 0, offsetof(struct exchange, text) - offsetof(struct exchange, next));
     exchange->open_field = EXCHANGE_NO_FIELD;
     exchange->fork_generation = otshim_fork_generation;
     exchange->side = side;
@@ -206,6 +207,7 @@ static void head_inbound(struct exchange *exchange)
     } else {
         ids_trace(exchange->ctx.trace_id);
     }
+    request_begin(&exchange->request, &exchange->ctx);
     ids_span(exchange->ctx.span_id);
     exchange->ctx.has_parent = true;
     exchange->ctx.rule = OTSHIM_PARENT_THREAD;
@@ -270,6 +272,10 @@ void exchange_free(struct exchange *exchange)
 {
     if (exchange->inflight != 0 && exchange->fork_generation == otshim_fork_generation)
         inflight_end(exchange->inflight, exchange->ctx.span_id);
+    if (exchange->calling)
+        request_call_end(&exchange->owner);
+    if (exchange->side == CONN_INBOUND)
+        request_end(&exchange->request);
     if (exchange->overflow != NULL)
         pool_put(&overflows, exchange->overflow);
     exchange->overflow = NULL;

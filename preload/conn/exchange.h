@@ -6,6 +6,7 @@
 #define OTSHIM_EXCHANGE_H
 
 #include "conn/state.h"
+#include "context/request.h"
 
 #define EXCHANGE_INLINE_TEXT 448u
 #define EXCHANGE_OVERFLOW_TEXT 8176u
@@ -21,6 +22,7 @@ struct exchange_text {
 };
 
 struct exchange {
+    struct request request; /* inbound. Not cleared with the rest: references to it may outlive the exchange */
     struct exchange *next;
     uint32_t fork_generation; /* of the process that began it: a forked child never writes its parent's */
     uint32_t inflight;
@@ -29,6 +31,7 @@ struct exchange {
     uint8_t version;
     bool head_done; /* of the request: ids and parent are final */
     bool has_owner;
+    bool calling; /* counted among its owner's calls in flight */
     bool injected;
     bool own_header;
     bool reused;

@@ -39,14 +39,6 @@ static bool same_request(const struct ctx *a, const struct ctx *b)
     return memcmp(a->span_id, b->span_id, sizeof a->span_id) == 0 && memcmp(a->trace_id, b->trace_id, sizeof a->trace_id) == 0;
 }
 
-/* A byte of this request's response was written: by a thread that works for it, as far as it is known to. */
-static void acted_for(const struct ctx *ctx)
-{
-    struct ctx now;
-    if (ctx_current(&now) && same_request(&now, ctx))
-        ctx_acted();
-}
-
 /* ---- events of the parser ------------------------------------------------------------------------------------------------------- */
 
 /* The call site of a client call that was slow or failed: only where this thread sent the request and sits in a read that may block.
@@ -110,6 +102,8 @@ static void on_request(struct flow *flow, const struct proto_event *event)
     } else if (event->type == PROTO_END) {
         exchange->request_bytes = flow->position + event->offset - exchange->request_from;
         exchange->request_body_bytes = event->body_bytes;
+        if (exchange->side == CONN_INBOUND)
+            request_complete(&exchange->request);
     }
 }
 
@@ -134,14 +128,15 @@ static void on_response(struct flow *flow, const struct proto_event *event)
             exchange->response_from = flow->position + event->offset;
         exchange->response_begun = true;
         exchange->response_begin_ns = flow_now(flow);
-        if (exchange->side == CONN_INBOUND)
-            acted_for(&exchange->ctx);
         break;
     case PROTO_HEAD:
         exchange->status = event->status;
         /* 1xx but 101 are interim: RFC 9110 15.2 */
-        if (event->status >= 200 || event->status == 101)
+        if (event->status >= 200 || event->status == 101) {
             exchange->first_byte_ns = exchange->response_begin_ns;
+            if (exchange->side == CONN_INBOUND)
+                request_answered(&exchange->request);
+        }
         break;
     case PROTO_END:
         if (event->interim)
@@ -321,7 +316,7 @@ static void context_inbound(struct conn *conn)
     if (exchange != NULL && exchange->next == NULL && exchange->head_done && exchange->fork_generation == otshim_fork_generation)
         ctx_enter(&exchange->ctx);
     else
-        ctx_nobody();
+        ctx_clear();
 }
 
 /* Bytes that we do not understand. Inbound: somebody's request, whose we cannot say. Outbound: the answer to whoever wrote last, if
@@ -330,7 +325,7 @@ static void context_unparsed(struct conn *conn)
 {
     struct ctx now;
     if (conn->role != CONN_OUTBOUND || !ctx_current(&now) || !conn->origin.has_parent || !same_request(&now, &conn->origin))
-        ctx_nobody();
+        ctx_clear();
 }
 
 static void context_outbound(struct flow *flow)
@@ -339,7 +334,7 @@ static void context_outbound(struct flow *flow)
     if (!flow->response_read)
         return; /* nobody waits for these bytes (a 408 on an idle connection): they tell nothing */
     if (!flow->response_has_owner) {
-        ctx_nobody();
+        ctx_clear();
         return;
     }
     owner = flow->response_owner;
@@ -389,7 +384,7 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
     }
     if (!watch_lock(watch)) {
         if (result > 0)
-            ctx_nobody();
+            ctx_clear();
         return;
     }
     struct flow flow = {.conn = conn, .fd = watch->fd, .blocking = blocking};
@@ -436,6 +431,7 @@ void flow_note_writer_locked(struct conn *conn)
 {
     if (conn->role == CONN_INBOUND || (conn->connect == CONN_CONNECT_HELD && conn->parse.served == 0))
         return;
+    connect_call_end(conn);
     if (!ctx_current(&conn->origin))
         conn->origin.has_parent = false;
 }

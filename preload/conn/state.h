@@ -113,6 +113,7 @@ struct conn {
 
     /* connect() */
     _Atomic uint8_t connect; /* enum conn_connect */
+    bool connect_calls;      /* counted among its origin's calls in flight, until its first exchange takes over */
     bool connect_async;      /* it was in progress when connect() returned */
     bool adopted_lookup;     /* the look-up of its name lies in origin's trace, under origin's span id */
     int32_t connect_error;
@@ -182,6 +183,8 @@ int fd_table_end(void); /* one above the highest descriptor that was ever watche
 /* ---- connect.c ---------------------------------------------------------------------------------------------------------------- */
 extern _Atomic uint32_t connects_pending;
 void addr_from_sockaddr(struct otshim_addr *out, uint16_t *path, const struct sockaddr *addr, socklen_t len);
+/* With the lock: the connection is no call of its origin's any more. */
+void connect_call_end(struct conn *conn);
 /* With the lock: what is left to say about a connect() when its connection ends, or (exchange not NULL) when its first exchange is known. */
 void connect_settle_locked(struct conn *conn, const struct exchange *exchange, uint8_t end);
 /* With the lock: the first I/O on a connecting descriptor had this result. */

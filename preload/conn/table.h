@@ -35,9 +35,9 @@ int fd_table_init(void);
 enum fd_wait_class {
     FD_WAIT_UNWATCHED, /* pipe, eventfd, file, unwatched socket */
     FD_WAIT_INBOUND,   /* a listening socket or an inbound connection */
-    FD_WAIT_OWN,       /* an outbound connection that works (or connects) for the thread's current request, or for none while there is none */
-    FD_WAIT_FOREIGN,   /* an outbound connection that works for another request, or an idle one */
-    FD_WAIT_LOOP       /* an epoll set that is itself an event loop's */
+    FD_WAIT_OWN, /* an outbound connection that works (or connects) for the thread's current request, or for none while there is none */
+    FD_WAIT_FOREIGN, /* an outbound connection that works for another request, or an idle one */
+    FD_WAIT_LOOP     /* an epoll set that is itself an event loop's */
 };
 enum fd_wait_class fd_wait_class(int fd);
 

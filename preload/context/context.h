@@ -11,31 +11,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct request;
+
 struct ctx {
     uint8_t trace_id[16];
-    uint8_t span_id[8];      /* of the span that new spans go under; all zero: none */
-    uint8_t trace_flags;     /* W3C; bit 0 sampled */
-    uint8_t rule;            /* enum otshim_parent_rule by which this context is the thread's */
-    uint8_t has_parent;      /* the span_id field is valid */
+    uint8_t span_id[8];  /* of the span that new spans go under; all zero: none */
+    uint8_t trace_flags; /* W3C; bit 0 sampled */
+    uint8_t rule;        /* enum otshim_parent_rule by which this context is the thread's */
+    uint8_t has_parent;  /* the span_id field is valid */
     uint8_t reserved;
-    uint32_t tracestate;     /* handle of context/tracestate.h; 0: none */
+    uint32_t request_generation; /* with .request: which one it was */
+    struct request
+        *request;        /* context/request.h: the inbound request, if it was read in this process; only for that file to follow */
+    uint32_t tracestate; /* handle of context/tracestate.h; 0: none */
 };
 
 /* The request that the calling thread works for now, or false (rule 6). Asks rule 1 (runtime adapters: context/runtime.h, a table,
  * empty for now), then the thread's own state, which rules 2 and 3 maintain:
  *   ctx_enter     - a thread read bytes of an inbound request, or of the response of a call that belongs to one (rule 2)
  *   ctx_leave     - it finished that request's response: leaves only if the span is the current one
- *   ctx_acted     - it did something for it: made a call, wrote of the response. Entering another one without that in between, or
- *                   nobody's, makes the thread nobody's until it waits (see current.c: loops that read first and work later)
- *   ctx_nobody    - it read from a connection that is nobody's
- *   ctx_clear     - it returned to its event loop, or accepts: it waits
+ *   ctx_clear     - it returned to its event loop, accepts, or read from a connection that is nobody's
+ * A context by rule 2 counts only while no other request that the thread has read could be meant: context/request.h.
  *   ctx_inherit   - a new thread starts with its creator's context (rule 3); such a context ends at the thread's first mutex, or wait on a
  *                   condition variable, semaphore or futex (a pool's worker at its queue: see interpose/thread.c) */
 bool ctx_current(struct ctx *out);
 void ctx_enter(const struct ctx *ctx);
 void ctx_leave(const uint8_t span_id[8]);
-void ctx_acted(void);
-void ctx_nobody(void);
 void ctx_clear(void);
 void ctx_inherit(const struct ctx *ctx);
 void ctx_waited(void); /* ends an inherited context only */
@@ -58,7 +59,7 @@ void ids_trace(uint8_t trace_id[16]);
 /* OTEL_TRACES_SAMPLER: always_on, always_off, traceidratio, parentbased_always_on (default), parentbased_always_off,
  * parentbased_traceidratio. An unknown name or argument falls back to the default and says so in one log record. */
 struct sampler {
-    uint8_t root;       /* enum inside sampler.c: what to do without (or regardless of) a parent; 0 is always_on */
+    uint8_t root; /* enum inside sampler.c: what to do without (or regardless of) a parent; 0 is always_on */
     uint8_t parent_based;
     uint64_t threshold; /* traceidratio: sampled if the low 56 bits of the trace id are >= threshold (OTEP 235) */
 };

@@ -3,16 +3,12 @@
  * One context a thread, in thread-local storage. The rules that change it (context.h) are applied by the wrappers; here is only what they
  * mean for the state: enter replaces, leave and waited take back what is still the same, clear takes back all.
  *
- * Some event loops read everything that is there first, from many connections, and work on it afterwards (haproxy); most handle one event to
- * its end before they take the next (nginx, libuv). What was read last says for whom the thread works only in the latter. They are told
- * apart by what they do: a context that was entered and for which nothing was done yet ("idle": no call made, no byte of its response
- * written) when bytes of another one's are read makes both of them uncertain. Then the thread works for nobody, until it waits again.
- *
  * A signal handler may do any of this in the middle of the same on its own thread. Each change has a number: a change or a look that finds
  * after its copy that the number is another one was interrupted, and is done again - so that no mixture of two contexts is ever kept or
  * seen. While one is being changed a handler sees none, which costs a parent and makes no wrong one. (One thread: compiler barriers are
  * enough.) */
 #include "base/base.h"
+#include "context/request.h"
 #include "context/runtime.h"
 #include <stdatomic.h>
 #include <string.h>
@@ -24,8 +20,6 @@ const struct ctx_runtime ctx_runtimes[] = {
 static OTSHIM_TLS struct {
     volatile uint32_t change;
     volatile uint8_t valid;
-    volatile uint8_t idle;      /* nothing was done for it since it was entered */
-    volatile uint8_t uncertain; /* several were read since the last wait: nobody's until the next */
     struct ctx ctx;
 } mine;
 
@@ -61,7 +55,7 @@ bool ctx_current(struct ctx *out)
         *out = mine.ctx;
         atomic_signal_fence(memory_order_seq_cst);
     } while (mine.change != change);
-    return true;
+    return out->rule != OTSHIM_PARENT_THREAD || request_is_certain(out);
 }
 
 static bool same_request(const struct ctx *a, const struct ctx *b)
@@ -75,26 +69,7 @@ void ctx_enter(const struct ctx *ctx)
 {
     if (mine.valid && same_request(&mine.ctx, ctx))
         return;
-    if (mine.valid && mine.idle)
-        mine.uncertain = 1;
-    if (mine.uncertain) {
-        mine.valid = 0;
-        return;
-    }
-    mine.idle = 1;
     set(ctx, ctx->rule == OTSHIM_PARENT_INHERITED);
-}
-
-void ctx_acted(void)
-{
-    mine.idle = 0;
-}
-
-void ctx_nobody(void)
-{
-    if (mine.valid && mine.idle)
-        mine.uncertain = 1;
-    mine.valid = 0;
 }
 
 void ctx_leave(const uint8_t span_id[8])
@@ -106,13 +81,11 @@ void ctx_leave(const uint8_t span_id[8])
 void ctx_clear(void)
 {
     mine.valid = 0;
-    mine.idle = mine.uncertain = 0;
 }
 
 void ctx_inherit(const struct ctx *ctx)
 {
     struct ctx inherited = *ctx;
-    mine.idle = 0;
     inherited.rule = OTSHIM_PARENT_INHERITED;
     set(&inherited, true);
 }

@@ -46,8 +46,6 @@ static void end(struct names_lookup *l, int error)
     l->error = error;
     struct ctx ctx;
     bool working = ctx_current(&ctx);
-    if (working)
-        ctx_acted();
     uint64_t stack[OTSHIM_STACK_MAX];
     size_t nstack = 0;
     if ((working || error != 0) && stack_wanted(l->end_ns - l->start_ns, error != 0))

@@ -68,7 +68,6 @@ WRAP(int, pthread_create, (pthread_t * thread, const pthread_attr_t *attr, void 
     b->start = start;
     b->arg = arg;
     b->ctx = ctx;
-    ctx_acted();
     int result = REAL(pthread_create)(thread, attr, start_with_context, b);
     if (result != 0)
         block_give(b);

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "context/context.h"
+#include "context/request.h"
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -40,7 +40,6 @@ static void test_enter_and_leave(void **state)
     expect_nobody();
     ctx_enter(&one);
     expect(1, OTSHIM_PARENT_THREAD);
-    ctx_acted();
     ctx_enter(&two);
     expect(2, OTSHIM_PARENT_THREAD);
     ctx_leave(one.span_id); /* not the current one */
@@ -55,37 +54,108 @@ static void test_enter_and_leave(void **state)
     expect_nobody();
 }
 
-/* Loops that read several requests and work on them later: what was read last says nothing, until the next wait. */
-static void test_uncertain(void **state)
+/* A thread that has read several requests: what was read last counts only while no other one could be taken up. */
+static struct ctx read_request(struct request *request, uint8_t n)
+{
+    struct ctx ctx = make(n);
+    request_begin(request, &ctx);
+    request_complete(request);
+    ctx_enter(&ctx);
+    return ctx;
+}
+
+static void test_open_requests(void **state)
 {
     (void)state;
-    struct ctx one = make(1), two = make(2), three = make(3);
-    ctx_enter(&one);
-    ctx_enter(&one); /* more bytes of the same */
+    static struct request a, b;
+    struct ctx one = read_request(&a, 1);
     expect(1, OTSHIM_PARENT_THREAD);
+    struct ctx two = read_request(&b, 2);
+    expect_nobody();
+    ctx_clear(); /* a wait does not help: the other one may have waited for something else */
     ctx_enter(&two);
     expect_nobody();
-    ctx_enter(&three);
-    ctx_acted();
-    ctx_enter(&one);
+    request_call_begin(&one); /* only a proxy does nothing for a request whose call is in flight */
     expect_nobody();
-    ctx_clear(); /* a wait */
-    ctx_enter(&one);
-    expect(1, OTSHIM_PARENT_THREAD);
-    ctx_nobody(); /* read from somebody else's connection, with nothing done for the first */
-    ctx_enter(&two);
+    request_call_end(&one);
+    request_answered(&a);
+    expect(2, OTSHIM_PARENT_THREAD);
+    request_end(&a);
+    request_end(&a);
+    expect(2, OTSHIM_PARENT_THREAD);
+    one = read_request(&a, 3); /* the same object, another request */
     expect_nobody();
+    request_end(&b);
+    request_call_begin(&two); /* a reference to what is gone */
+    request_call_end(&two);
+    ctx_enter(&one);
+    expect(3, OTSHIM_PARENT_THREAD);
+    request_end(&a);
     ctx_clear();
+}
+
+static void test_open_requests_of_a_proxy(void **state)
+{
+    (void)state;
+    static struct request a, b;
+    request_init("nginx");
+    struct ctx one = read_request(&a, 1);
+    request_call_begin(&one);
+    struct ctx two = read_request(&b, 2);
+    expect(2, OTSHIM_PARENT_THREAD);
+    request_call_begin(&two);
+    request_call_end(&one); /* its response was read: it may act now */
+    expect_nobody();
     ctx_enter(&one);
-    ctx_leave(one.span_id); /* answered: nothing is left to be done for it */
+    expect(1, OTSHIM_PARENT_THREAD);
+    request_answered(&a);
     ctx_enter(&two);
     expect(2, OTSHIM_PARENT_THREAD);
+    request_end(&a);
+    request_end(&b);
+    request_call_end(&two);
     ctx_clear();
-    ctx_enter(&one);
-    ctx_acted();
-    ctx_nobody();
-    ctx_enter(&two);
+}
+
+static void test_open_requests_of_a_runtime(void **state)
+{
+    (void)state;
+    static struct request a, b;
+    request_init("node");
+    read_request(&a, 1);
+    request_answered(&a); /* it streams, and calls in between */
+    read_request(&b, 2);
+    expect_nobody();
+    request_end(&a);
     expect(2, OTSHIM_PARENT_THREAD);
+    request_end(&b);
+    ctx_clear();
+}
+
+/* Each thread has its own; one that only reads responses has none. */
+static void *answer_elsewhere(void *arg)
+{
+    static struct request c;
+    read_request(&c, 7);
+    expect(7, OTSHIM_PARENT_THREAD);
+    request_end(&c);
+    request_answered(arg);
+    return NULL;
+}
+
+static void test_open_requests_of_threads(void **state)
+{
+    (void)state;
+    static struct request a, b;
+    pthread_t thread;
+    read_request(&a, 1);
+    read_request(&b, 2);
+    expect_nobody();
+    assert_int_equal(pthread_create(&thread, NULL, answer_elsewhere, &a), 0);
+    pthread_join(thread, NULL);
+    expect(2, OTSHIM_PARENT_THREAD);
+    request_end(&a);
+    request_end(&b);
     ctx_clear();
 }
 
@@ -154,7 +224,6 @@ static void on_signal(int sig)
     (void)sig;
     struct ctx three = make((uint8_t)(3 + fired % 100));
     fired++;
-    ctx_acted();
     ctx_enter(&three);
 }
 
@@ -167,12 +236,9 @@ static void test_signals(void **state)
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &fast, NULL);
     for (long i = 0; fired < 3000 && i < 200000000; i++) {
-        ctx_acted();
         ctx_enter(i & 1 ? &one : &two);
-        if (!ctx_current(&now)) {
-            ctx_clear(); /* the handler came between the two calls: uncertain */
-            continue;
-        }
+        if (!ctx_current(&now))
+            fail_msg("lost");
         const struct ctx whole = make(now.span_id[0]);
         if (memcmp(&whole, &now, sizeof(now)) != 0)
             fail_msg("a mixture of two contexts");
@@ -185,8 +251,15 @@ static void test_signals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_enter_and_leave),   cmocka_unit_test(test_uncertain), cmocka_unit_test(test_inherit),
-        cmocka_unit_test(test_threads_are_apart), cmocka_unit_test(test_environ),   cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_enter_and_leave),
+        cmocka_unit_test(test_open_requests),
+        cmocka_unit_test(test_open_requests_of_threads),
+        cmocka_unit_test(test_inherit),
+        cmocka_unit_test(test_threads_are_apart),
+        cmocka_unit_test(test_environ),
+        cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_open_requests_of_a_proxy),
+        cmocka_unit_test(test_open_requests_of_a_runtime),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

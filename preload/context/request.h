@@ -1,0 +1,48 @@
+/* request.h - is it certain that a thread works for the request which it read last?
+ *
+ * On a thread that works on one request at a time it is. An event loop reads request B while A waits for a timer, a file or another
+ * thread, and takes A up again with nothing that we see: the call that it makes then is A's, though B was read last. So each thread has a
+ * count of the requests that it has read and that could be taken up at any moment ("open"), and what was read last counts only while no
+ * other one is open. That costs such a loop some parents, and makes none of them wrong.
+ *
+ * A request is open from its last byte until its response begins. Two kinds of programs differ (a table by name in request.c):
+ * proxies, which do nothing for a request while a call of it is in flight - it is not open then; and runtimes that multiplex many flows of
+ * control in one request on one thread, where it is open until its response has ended.
+ *
+ * Everything here is lock-free and async-signal-safe. A struct request lives in type-stable memory (inside an exchange); a context
+ * refers to it by address and generation, so that a reference outlives the request harmlessly. */
+#ifndef OTSHIM_CONTEXT_REQUEST_H
+#define OTSHIM_CONTEXT_REQUEST_H
+
+#include "context/context.h"
+#include <stdatomic.h>
+
+/* The open requests of one thread. */
+struct workload {
+    _Atomic uint64_t thread; /* whose; 0: free */
+    _Atomic int64_t open;
+};
+
+struct request {
+    _Atomic uint64_t state; /* request.c */
+    struct workload *workload;
+};
+
+/* By the program's name, once, before anything else. */
+void request_init(const char *program);
+
+/* Its head was read; ctx is the context that it gives (the reference is filled in). */
+void request_begin(struct request *request, struct ctx *ctx);
+/* The last byte of it was read, by this thread. */
+void request_complete(struct request *request);
+void request_answered(struct request *request); /* its response has begun */
+void request_end(struct request *request);
+
+/* A call made for ctx begins, ends. Safe with any context, at any time. */
+void request_call_begin(const struct ctx *ctx);
+void request_call_end(const struct ctx *ctx);
+
+/* Works this thread, which is in ctx, for nobody else? */
+bool request_is_certain(const struct ctx *ctx);
+
+#endif
