@@ -85,7 +85,29 @@ static bool find_library(char out[PATH_MAX])
     return false;
 }
 
-static bool set_environment(const struct options *options, const char *library, const char *socket_path)
+/* By what the traces of this run are known (run_show.c): no two runs at a time have the same. */
+static void make_mark(char *out, size_t size)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    snprintf(out, size, "%d-%lld", (int)getpid(), (long long)ts.tv_sec);
+}
+
+/* The mark goes where every process that the program starts inherits it and the library reads it. A run inside a run has its own. */
+static bool mark_environment(const char *mark)
+{
+    const char *before = getenv("OTEL_RESOURCE_ATTRIBUTES");
+    char *joined = NULL;
+    if (before == NULL)
+        before = "";
+    int made = asprintf(&joined, "%s%s" RUN_MARK "=%s", before, before[0] != 0 ? "," : "", mark);
+    if (made >= 0)
+        setenv("OTEL_RESOURCE_ATTRIBUTES", joined, 1);
+    free(joined);
+    return made >= 0;
+}
+
+static bool set_environment(const struct options *options, const char *library, const char *socket_path, const char *mark)
 {
     const char *before = getenv("LD_PRELOAD");
     /* ld.so(8): the list is separated by spaces or colons, and neither can be escaped. */
@@ -109,7 +131,7 @@ static bool set_environment(const struct options *options, const char *library, 
     setenv("OTSHIM_SOCKET", socket_path, 1);
     if (options->service != NULL)
         setenv("OTEL_SERVICE_NAME", options->service, 1);
-    return true;
+    return mark_environment(mark);
 }
 
 /* ---- the program ------------------------------------------------------------------------------------------------------------- */
@@ -135,7 +157,7 @@ static int check_program(const char *name)
 }
 
 /* The pid, or -errno of what kept it from starting. */
-static pid_t start_program(const struct options *options, const char *library, const char *socket_path,
+static pid_t start_program(const struct options *options, const char *library, const char *socket_path, const char *mark,
                            const struct inherited *inherited)
 {
     int ends[2], error = 0;
@@ -143,7 +165,7 @@ static pid_t start_program(const struct options *options, const char *library, c
         return -errno;
     pid_t pid = fork();
     if (pid == 0) {
-        if (!set_environment(options, library, socket_path))
+        if (!set_environment(options, library, socket_path, mark))
             _exit(EXIT_FAILED);
         signal(SIGCHLD, inherited->on_child);
         sigprocmask(SIG_SETMASK, &inherited->mask, NULL);
@@ -232,8 +254,9 @@ static int run(const struct options *options)
     struct run_show *show = NULL;
     struct inherited inherited;
     sigset_t set;
-    const char *service = options->service != NULL ? options->service : getenv("OTEL_SERVICE_NAME");
+    char mark[32];
 
+    make_mark(mark, sizeof(mark));
     int status = check_program(options->program[0]);
     if (status != 0)
         return status;
@@ -250,17 +273,14 @@ static int run(const struct options *options)
     if (status != EXIT_OK)
         return status;
     if (exporter.can_ask && !options->quiet)
-        show =
-            run_show_start(&exporter.client, service != NULL && service[0] != 0 ? service : NULL, exporter.pid != 0, options->json);
+        show = run_show_start(&exporter.client, mark, options->json);
     if (exporter.pid != 0 && exporter.can_ask && !options->quiet)
         fprintf(stderr, "otshim: tracing %s (all recent traces: otshim traces, or http://%s)\n", options->program[0],
                 exporter.client.address);
 
-    pid_t program = start_program(options, library, exporter.socket, &inherited);
+    pid_t program = start_program(options, library, exporter.socket, mark, &inherited);
     int wait_status = 0;
     if (program > 0) {
-        if (show != NULL)
-            run_show_program(show, program);
         wait_status = attend(program, &set, show);
         if (show != NULL)
             wait_for_last_traces(show, &set);

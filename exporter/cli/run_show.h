@@ -3,14 +3,16 @@
 #define OTSHIM_EXPORTER_RUN_SHOW_H
 
 #include "cli/client.h"
-#include <sys/types.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 struct run_show;
 
-/* service: its name if it was given, else NULL. everything: the exporter is ours alone. NULL without memory, or if the exporter does not
- * answer. */
-struct run_show *run_show_start(struct client *client, const char *service, bool everything, bool as_json);
-void run_show_program(struct run_show *show, pid_t pid);
+/* The resource attribute by which the traces of one run are known. */
+#define RUN_MARK "otshim.run.id"
+
+/* mark: the value of RUN_MARK in the program's OTEL_RESOURCE_ATTRIBUTES. NULL without memory, or if the exporter does not answer. */
+struct run_show *run_show_start(struct client *client, const char *mark, bool as_json);
 /* Prints what has finished. all: also what may get more spans yet. */
 void run_show_poll(struct run_show *show, bool all);
 /* Traces that may still be waiting for spans. */
