@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every test there is, after `make all`. `make check` runs it; so does CI.
 #
-#   tests/run.sh [SUITE...]     unit host deliver cli golden tsan lint fuzz; all of them without arguments
+#   tests/run.sh [SUITE...]     unit host cli deliver tsan golden lint fuzz, ...; all of them without arguments
 #
 # Each suite's output goes to build/test-logs/SUITE.log, failures are shown. The last line has the counts of all of them:
 #
@@ -121,24 +121,9 @@ directory_suite()
     compgen -G "tests/$1/test_*.py" >/dev/null && pytest "$1-pytest" "tests/$1"
 }
 
-suite_deliver()
-{
-    directory_suite deliver
-}
-
-suite_cli()
-{
-    directory_suite cli
-}
-
 suite_golden()
 {
     pytest golden tests/golden
-}
-
-suite_tsan()
-{
-    directory_suite tsan
 }
 
 suite_lint()
@@ -152,15 +137,30 @@ suite_fuzz()
     run fuzz tests/fuzz/run.sh "$fuzz_seconds"
 }
 
-if [ $# = 0 ]; then
-    set -- unit host deliver cli golden tsan lint fuzz
-fi
+# The suites that need more than their directory say how above; any other directory of tests is one by its name.
+is_suite()
+{
+    declare -F "suite_$1" >/dev/null || [ -x "tests/$1/run.sh" ] || compgen -G "tests/$1/test_*.py" >/dev/null
+}
+
+suites=(unit host)
+for directory in tests/*/; do
+    name=$(basename "$directory")
+    case $name in unit | host | golden | fuzz) ;; *) is_suite "$name" && suites+=("$name") ;; esac
+done
+suites+=(golden lint fuzz)
+
+[ $# = 0 ] && set -- "${suites[@]}"
 for suite in "$@"; do
-    if ! declare -F "suite_$suite" >/dev/null; then
-        echo "run.sh: there is no suite '$suite': unit host deliver cli golden tsan lint fuzz" >&2
+    if ! is_suite "$suite"; then
+        echo "run.sh: there is no suite '$suite': ${suites[*]}" >&2
         exit 2
     fi
-    "suite_$suite"
+    if declare -F "suite_$suite" >/dev/null; then
+        "suite_$suite"
+    else
+        directory_suite "$suite"
+    fi
 done
 
 echo "$passed passed, $failed failed, $skipped skipped"
