@@ -1,9 +1,10 @@
-/* http1.h - the state of the HTTP/1 parser, shared by http1.c (messages and bodies) and http1_head.c (start lines and header lines).
+/* http1.h - the state of the HTTP/1 parser, shared by http1.c (messages and bodies), http1_head.c and http1_fast.c (start lines and header lines).
  * Nobody else includes this: the parser is used through proto.h. */
 #ifndef OTSHIM_HTTP1_H
 #define OTSHIM_HTTP1_H
 
 #include "proto/proto.h"
+#include <string.h>
 
 /* A header block (or a trailer section, or a chunk's size line) beyond this is not worth following. Servers refuse far less. */
 #define HTTP1_HEAD_MAX (256u * 1024u)
@@ -90,8 +91,40 @@ struct http1_cursor {
     void *sink_arg;
 };
 
+static inline void http1_text(struct http1_cursor *c, enum proto_field field, const char *bytes, size_t len, bool more)
+{
+    struct proto_event event = {.type = PROTO_FIELD, .dir = c->dir, .field = field, .more = more, .bytes = bytes, .len = len};
+    event.offset = (size_t)(c->p - c->start);
+    c->sink(c->sink_arg, &event);
+}
+
+static inline bool http1_is_blank(char byte)
+{
+    return byte == ' ' || byte == '\t';
+}
+
+/* RFC 9110 5.6.2 */
+static inline bool http1_is_token(unsigned char byte)
+{
+    if ((byte | 0x20) >= 'a' && (byte | 0x20) <= 'z')
+        return true;
+    if (byte >= '0' && byte <= '9')
+        return true;
+    return byte != 0 && strchr("!#$%&'*+-.^_`|~", byte) != NULL;
+}
+
 /* http1_head.c: reads as much of a start line or header line as there is, or one step of it. Calls http1_head_done after the empty line. */
 void http1_head_step(struct http1_cursor *c);
+void http1_method_done(struct http1_cursor *c, const char *name, size_t len);
+void http1_line_over(struct http1_cursor *c);
+/* The whole value of a header line that frames the body. False: lost. */
+bool http1_framing(struct http1_cursor *c, uint8_t field, const char *value, size_t len);
+
+/* http1_fast.c: all whole lines that lie here; a start line, if it lies here whole and is well-formed (false: nothing was read); which
+ * field has this name. */
+void http1_fast_lines(struct http1_cursor *c);
+bool http1_fast_start(struct http1_cursor *c);
+uint8_t http1_name_field(enum proto_dir dir, const char *name, size_t len);
 
 /* http1.c */
 void http1_lost(struct http1_cursor *c, const char *why);
