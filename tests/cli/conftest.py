@@ -1,6 +1,7 @@
 """The command line as a user has it: the real executable, its output, its exit status."""
 
 import json
+import signal
 import os
 import subprocess
 import time
@@ -9,6 +10,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+# Ignored signals are inherited (nohup, a background job of a shell), and a shell cannot trap them: the programs of these tests start
+# with none ignored.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("OTSHIM_BUILD", os.environ.get("BUILD", "build"))
