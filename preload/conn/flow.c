@@ -206,21 +206,23 @@ static const struct proto_ops *detect(const char *bytes, size_t len, bool *maybe
     return NULL;
 }
 
-/* True if the bytes are to be parsed now: the protocol is known, and the carry has been fed. */
-static bool detect_locked(struct flow *flow, const char *bytes, size_t len)
+/* The protocol, if the bytes are to be parsed now: it is known, and the carry has been fed. NULL: they are not. */
+static const struct proto_ops *detect_locked(struct flow *flow, const char *bytes, size_t len)
 {
     struct conn *conn = flow->conn;
     struct conn_parse *parse = &conn->parse;
     char head[2 * CONN_CARRY];
     if (flow->dir != PROTO_REQUEST) { /* the server speaks first: none of ours does */
         unknown_protocol(conn);
-        return false;
+        return NULL;
     }
     size_t take = len < CONN_CARRY ? len : CONN_CARRY;
     memcpy(head, parse->carry, parse->carry_len);
     memcpy(head + parse->carry_len, bytes, take);
     bool maybe;
-    const struct proto_ops *proto = detect(head, parse->carry_len + take, &maybe);
+    /* All that there is, where nothing was kept of earlier calls: an uncommon method is told only by what follows its target. */
+    const struct proto_ops *proto =
+        parse->carry_len == 0 ? detect(bytes, len, &maybe) : detect(head, parse->carry_len + take, &maybe);
     if (proto == NULL) {
         if (!maybe || parse->carry_len + len > CONN_CARRY) {
             unknown_protocol(conn);
@@ -229,7 +231,7 @@ static bool detect_locked(struct flow *flow, const char *bytes, size_t len)
             parse->carry_len = (uint8_t)(parse->carry_len + len);
             parse->position[PROTO_REQUEST] += len;
         }
-        return false;
+        return NULL;
     }
     parse->proto = proto;
     memset(parse->state, 0, proto->state_bytes);
@@ -244,7 +246,7 @@ static bool detect_locked(struct flow *flow, const char *bytes, size_t len)
         proto->feed(parse->state, PROTO_REQUEST, head, carried, on_event, flow);
         flow->insertion = insertion;
     }
-    return true;
+    return proto;
 }
 
 void flow_feed_locked(struct flow *flow, enum proto_dir dir, const char *bytes, size_t len)
@@ -255,11 +257,12 @@ void flow_feed_locked(struct flow *flow, enum proto_dir dir, const char *bytes, 
     conn->feeds++;
     if (len == 0 || atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS)
         return;
-    if (parse->proto == NULL && !detect_locked(flow, bytes, len))
+    const struct proto_ops *proto = parse->proto != NULL ? parse->proto : detect_locked(flow, bytes, len);
+    if (proto == NULL)
         return;
     flow->position = parse->position[dir];
     parse->position[dir] += len;
-    parse->proto->feed(parse->state, dir, bytes, len, on_event, flow);
+    proto->feed(parse->state, dir, bytes, len, on_event, flow);
 }
 
 void flow_skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)

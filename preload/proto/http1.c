@@ -382,8 +382,11 @@ static enum proto_match detect_target(bool known, const char *p, const char *end
     const char *first = p;
     while (p < end && (unsigned char)*p > ' ' && *p != 0x7f)
         p++;
-    if (p < end)
-        return p > first && *p == ' ' ? prefix(p + 1, (size_t)(end - p - 1), "HTTP/1.") : PROTO_NO;
+    if (p < end) {
+        enum proto_match version = p > first && *p == ' ' ? prefix(p + 1, (size_t)(end - p - 1), "HTTP/1.") : PROTO_NO;
+        if (version != PROTO_MAYBE)
+            return version; /* a beginning of it is as good as a target that is cut off: below */
+    }
     if (p == first)
         return PROTO_MAYBE;
     size_t len = (size_t)(p - first);

@@ -173,3 +173,21 @@ def test_service_name_without_settings(lab):
         thread_server SERVER GET /leaf/1 200
         """
     )
+
+
+def test_targets_of_every_length(lab):
+    """What a connection's first bytes are must not depend on where the first few of them end."""
+    front = lab.start(programs.thread_server, "front")
+    paths = ["/leaf/" + "x" * length for length in range(1, 90)]
+    for path in paths:
+        lab.get(front, path)
+    lab.expect("\n\n".join(f"front SERVER GET {path} 200" for path in paths))
+
+
+def test_methods_of_every_kind(lab):
+    front = lab.start(programs.thread_server, "front")
+    target = "/leaf/a-target-that-does-not-fit-what-is-kept"
+    pieces = [f"PROPFIND {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()]
+    lab.converse(front, pieces, answers=1)
+    forest = lab.expect(f"front SERVER _OTHER {target} 200")
+    assert the(forest, "SERVER").attributes["http.request.method_original"] == "PROPFIND"

@@ -345,13 +345,40 @@ static void test_detect(void **unused)
                      PROTO_NO); /* PostgreSQL's SSLRequest */
 }
 
+/* However long the target is and wherever the bytes are cut: never "no", and "yes" as soon as the target has begun (a common method) or
+ * the version is complete (any). A connection is given up for good on a "maybe" that does not fit what is kept of it. */
+static void test_detect_at_every_length(void **unused)
+{
+    (void)unused;
+    static const char *const methods[] = {"GET", "POST", "DELETE", "PROPFIND"};
+    char line[300];
+    for (size_t m = 0; m < sizeof methods / sizeof methods[0]; m++) {
+        for (int target = 1; target < 120; target++) {
+            int len = snprintf(line, sizeof line, "%s /%.*s HTTP/1.1\r\n", methods[m], target - 1,
+                               "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                               "aaaaaaaaaaaaaaaaaaaaaaaaaa");
+            int sure = m < 3 ? (int)strlen(methods[m]) + 2 : len - 3;
+            for (int given = 1; given <= len; given++) {
+                enum proto_match match = proto_table[0]->detect(PROTO_REQUEST, line, (size_t)given);
+                if (match != (given < sure ? PROTO_MAYBE : PROTO_YES))
+                    fail_msg("detect(\"%.*s\") is %d", given, line, match);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exchanges),      cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_bad_responses),  cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_pipeline_bound), cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_blank_at),       cmocka_unit_test(test_detect),
+        cmocka_unit_test(test_exchanges),
+        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_bad_responses),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_pipeline_bound),
+        cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_blank_at),
+        cmocka_unit_test(test_detect),
+        cmocka_unit_test(test_detect_at_every_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
