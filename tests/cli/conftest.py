@@ -46,6 +46,20 @@ def wait_until(condition, seconds=10):
     raise AssertionError("it did not happen within %d seconds" % seconds)
 
 
+running = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays():
+    """What a failed test has left running is ended."""
+    yield
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    running.clear()
+
+
 class Exporter:
     """A running `otshim exporter` with a socket and an HTTP port of its own."""
 
@@ -57,6 +71,7 @@ class Exporter:
         reader, writer = os.pipe()
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([OTSHIM, "exporter", "--ready-fd", str(writer)], env=self.env, stderr=log, pass_fds=[writer])
+        running.append(self.process)
         os.close(writer)
         with os.fdopen(reader) as ready:
             line = ready.readline()
@@ -91,9 +106,9 @@ class Exporter:
 
 @pytest.fixture
 def exporter(tmp_path):
-    running = Exporter(tmp_path)
-    yield running
-    running.stop()
+    started = Exporter(tmp_path)
+    yield started
+    started.stop()
 
 
 @pytest.fixture

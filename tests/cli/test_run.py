@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import LIBRARY, OTSHIM, TIMEOUT, clean_environment, otshim, wait_until
+from conftest import LIBRARY, OTSHIM, TIMEOUT, clean_environment, otshim, running, wait_until
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason="libotshim.so is not built")
 
@@ -186,6 +186,7 @@ def test_bad_configuration(env):
 
 def started(env, script):
     process = subprocess.Popen([OTSHIM, "run", "-q", "--", "sh", "-c", script], env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    running.append(process)
     assert process.stdout.readline() == "ready\n"
     return process
 
