@@ -37,6 +37,7 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     conn->connect_async = conn->connect_calls = false;
     conn->connect_noted_ns = 0;
     memset(&conn->origin, 0, sizeof conn->origin);
+    memset(conn->last_owner, 0, sizeof conn->last_owner);
     memset(&conn->parse, 0, offsetof(struct conn_parse, carry));
     atomic_store_explicit(&conn->connect, CONN_CONNECTED, memory_order_relaxed);
     atomic_store_explicit(&conn->debt, NULL, memory_order_relaxed);
@@ -182,6 +183,10 @@ void conn_shutdown(int fd, int how)
         flow_send_closed_locked(watch.conn);
     if (how == SHUT_RDWR)
         exchange_end_all(watch.conn, OTSHIM_END_LOCAL_CLOSED, 0);
+    /* What an inbound connection brings from here on can never be answered: httpd reads it away ("lingering close"), and a request among
+     * it would count as open for as long as that takes. */
+    if (how != SHUT_RD && watch.conn->role == CONN_INBOUND)
+        conn_pass_locked(watch.conn, OTSHIM_END_LOCAL_CLOSED, 0);
     conn_unlock(watch.conn);
 }
 

@@ -350,9 +350,13 @@ static void write_span(struct conn *conn, struct exchange *exchange, struct otsh
     span_write(rec, attrs, count);
 }
 
+static const uint8_t nobody[8];
+
 void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int error, uint64_t end_ns, const uint64_t *stack,
                   size_t frames)
 {
+    if (exchange->side == CONN_OUTBOUND)
+        memcpy(conn->last_owner, exchange->has_owner ? exchange->owner.span_id : nobody, sizeof conn->last_owner);
     unlink_exchange(conn, exchange);
     if (exchange->fork_generation != otshim_fork_generation) {
         exchange_free(exchange);

@@ -160,7 +160,7 @@ static struct name_set *set_of(struct name_set *base, const struct otshim_addr *
 
 static void entry_load(struct name *out, _Atomic uint64_t words[NAME_WORDS])
 {
-    uint64_t copy[NAME_WORDS];
+    uint64_t copy[NAME_WORDS] = {0};
     for (size_t i = 0; i < NAME_WORDS; i++)
         copy[i] = atomic_load_explicit(&words[i], memory_order_relaxed);
     memcpy(out, copy, sizeof(*out));

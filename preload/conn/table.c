@@ -131,9 +131,12 @@ static enum fd_wait_class outbound_class(int fd)
         has_owner = conn->origin.has_parent;
         owner = conn->origin;
     }
+    uint8_t last_owner[8];
+    memcpy(last_owner, conn->last_owner, sizeof last_owner);
     conn_unlock(conn);
+    /* PHP and Ruby look once more at a connection whose response they have read: is it closed now? Still for the same request. */
     if (idle)
-        return FD_WAIT_FOREIGN;
+        return ctx_current(&now) && memcmp(now.span_id, last_owner, sizeof last_owner) == 0 ? FD_WAIT_OWN : FD_WAIT_FOREIGN;
     if (!ctx_current(&now))
         return has_owner ? FD_WAIT_FOREIGN : FD_WAIT_OWN;
     return has_owner && memcmp(now.span_id, owner.span_id, sizeof now.span_id) == 0 ? FD_WAIT_OWN : FD_WAIT_FOREIGN;
