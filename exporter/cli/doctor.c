@@ -8,8 +8,11 @@
 #include "view/text.h"
 #include <ctype.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <limits.h>
+#include <otshim/exclude.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +127,27 @@ static void loader(struct report *report)
     }
 }
 
+/* By the list that the library goes by, with the environment that we have. */
+static void excluded(struct report *report)
+{
+    const char *set = getenv("OTSHIM_EXCLUDE"), *list = set != NULL ? set : OTSHIM_DEFAULT_EXCLUDE;
+    char path[PATH_MAX], pattern[256];
+    if (realpath(report->program.path, path) == NULL)
+        return;
+    const char *name = strrchr(path, '/') + 1;
+    for (size_t len; *list != 0; list += len + (list[len] != 0)) {
+        len = strcspn(list, ",: ");
+        snprintf(pattern, sizeof(pattern), "%.*s", (int)len, list);
+        if (len == 0 || fnmatch(pattern, name, 0) != 0)
+            continue;
+        finding_remedy(report_add(report, FINDING_PARTLY, "excluded",
+                                  "the library does nothing in it: %.100s is %s; what it starts is watched", name,
+                                  set != NULL ? "in OTSHIM_EXCLUDE" : "a shell or small tool, which are left out by default"),
+                       "to watch it all the same set OTSHIM_EXCLUDE= (empty, or a list without it)");
+        return;
+    }
+}
+
 void doctor_program(struct report *report)
 {
     const struct inspection *in = &report->program;
@@ -146,6 +170,7 @@ void doctor_program(struct report *report)
     }
     loader(report);
     privileges(report);
+    excluded(report);
     tls(report);
     const struct runtime *runtime = inspect_runtime(in->path);
     if (runtime != NULL)

@@ -5,23 +5,13 @@
  * in span_log until there is a ring. */
 #include "base/config.h"
 #include "span/span.h"
+#include <otshim/exclude.h>
 #include <otshim/limits.h>
 #include <string.h>
 
 struct config config;
 
 #define DEFAULT_STACK_MS 100u
-
-/* Programs that are not servers and start others all day long: nothing to see in them, and what they start inherits LD_PRELOAD and
- * TRACEPARENT all the same. Used when OTSHIM_EXCLUDE is not set; OTSHIM_EXCLUDE= (empty) excludes nothing. */
-static const char default_exclude[] =
-    "sh,bash,dash,zsh,ksh*,mksh,fish,busybox,tcsh,csh,ls,cat,sed,awk,gawk,mawk,grep,egrep,fgrep,find,xargs,"
-    "env,printenv,head,tail,sort,uniq,cut,tr,wc,tee,date,sleep,test,true,false,uname,id,whoami,hostname,"
-    "basename,dirname,readlink,realpath,mkdir,rmdir,rm,cp,mv,ln,chmod,chown,touch,stat,df,du,ps,top,kill,"
-    "pkill,pgrep,less,more,man,vi,vim*,nano,ssh,sshd,ssh-agent,scp,sftp,sudo,su,login,getty,agetty,"
-    "systemd*,dbus-*,journalctl,systemctl,init,tini,dumb-init,gdb,lldb,strace,ltrace,perf,valgrind*,"
-    "ldd,ld.so,ld-linux*,ldconfig,make,gmake,cc,gcc*,g++*,clang*,ld,as,cc1*,collect2,tar,gzip,xz,"
-    "dpkg*,tmux*,screen,otshim";
 
 /* ---- small text ------------------------------------------------------------------------------------------------------------------ */
 
@@ -278,7 +268,7 @@ bool config_load(char *const *envp, const char *exe_basename)
     const char *values[VARIABLES] = {NULL};
     find_all(envp, values);
     const char *disabled = values[SDK_DISABLED];
-    const char *exclude = values[EXCLUDE] != NULL ? values[EXCLUDE] : default_exclude;
+    const char *exclude = values[EXCLUDE] != NULL ? values[EXCLUDE] : OTSHIM_DEFAULT_EXCLUDE;
     config.disabled = (disabled != NULL && same_word(disabled, strlen(disabled), "true")) ||
                       (exe_basename != NULL && exe_basename[0] != '\0' && is_excluded(exclude, exe_basename));
     read_log_level(values[LOG]);

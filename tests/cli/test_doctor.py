@@ -12,8 +12,11 @@ from conftest import LIBRARY, clean_environment, otshim, wait_until
 PROGRAM = "int main(void) { return 0; }\n"
 
 
-def examined(target, env=None):
-    """(exit status, verdict, codes of the reasons by level)"""
+def examined(target, env=None, exclude=""):
+    """(exit status, verdict, codes of the reasons by level). The small tools that serve as examples are no exceptions here."""
+    env = {**(env or clean_environment()), "OTSHIM_EXCLUDE": exclude}
+    if exclude is None:
+        del env["OTSHIM_EXCLUDE"]
     result = otshim("doctor", "--json", str(target), env=env)
     report = json.loads(result.stdout)
     return result.returncode, report["watchable"], {reason["code"]: reason["level"] for reason in report["reasons"]}
@@ -33,8 +36,16 @@ def compiled(tmp_path, *flags, compiler="gcc", name="program"):
 
 def test_dynamic_program():
     assert examined("/bin/true") == (0, "yes", {"libc": "good"})
-    output = otshim("doctor", "true").stdout.splitlines()
+    output = otshim("doctor", "curl").stdout.splitlines()
     assert output[1] == "watchable: yes"
+
+
+def test_excluded_program():
+    """A shell is left out by default, by its own name whatever the link to it is called; a list of one's own replaces the default."""
+    assert examined("/bin/sh", exclude=None) == (0, "partly", {"libc": "good", "excluded": "partly"})
+    assert examined("/bin/true", exclude="sh, t?ue") == (0, "partly", {"libc": "good", "excluded": "partly"})
+    assert examined("/bin/sh", exclude="cat:tr") == (0, "yes", {"libc": "good"})
+    assert "OTSHIM_EXCLUDE=" in otshim("doctor", "sh").stdout
 
 
 @pytest.mark.parametrize("flags", [["-static"], ["-static-pie"]])
