@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what otshim needs on Debian 12 (or a relative with the same package names), only what is missing:
 #
-#   tests/deps.sh [build|demo|test|all]
+#   tests/deps.sh [build|demo|test|all|storm]
 #
 #   build  a compiler and the exporter's libraries
 #   demo   build, and Flask on gunicorn in a virtual environment at build/venv
 #   test   demo, and the real servers and clients of the golden traces, sanitizers, fuzzers, linters
 #   all    the same as test (the default)
+#   storm  test, and more servers for the long storm, in a virtual environment at build/venv-storm; Express at build/storm-node
 #
 # As root, or with sudo; without either it says what is missing and how to install it. Nothing that it installs is started.
 set -euo pipefail
@@ -91,7 +92,7 @@ install_packages()
 install_python()
 {
     local requirements=$1 stamp
-    stamp=$(cat tests/requirements.txt tests/demo/requirements.txt | cksum; "$python" --version)
+    stamp=$(cat tests/requirements.txt tests/demo/requirements.txt ${2:+"$2"} | cksum; "$python" --version)
     if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$stamp" ]; then
         rm -rf "$venv"
         mkdir -p "$build_dir"
@@ -108,10 +109,19 @@ install_python()
     touch "$venv/.has-${requirements//\//-}"
 }
 
+# Without npm, or without its registry, the storm leaves Express out, and says so.
+install_express()
+{
+    [ -d "$build_dir/storm-node/node_modules/express" ] && return
+    command -v npm >/dev/null || return 0
+    npm install --silent --no-save --no-audit --no-fund --prefix "$build_dir/storm-node" express@4.22.3 >&2 ||
+        say "npm could not install Express: the storm goes on without"
+}
+
 case "$set_name" in
-build | demo | test | all) ;;
+build | demo | test | all | storm) ;;
 *)
-    say "unknown set '$set_name': build, demo, test or all"
+    say "unknown set '$set_name': build, demo, test, all or storm"
     exit 2
     ;;
 esac
@@ -127,4 +137,10 @@ fi
 case "$set_name" in
 demo) install_python tests/demo/requirements.txt ;;
 test | all) install_python tests/requirements.txt ;;
+storm)
+    install_python tests/requirements.txt
+    venv=$build_dir/venv-storm
+    install_python tests/storm/requirements.txt tests/storm/requirements.txt
+    install_express
+    ;;
 esac

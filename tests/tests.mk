@@ -64,7 +64,13 @@ bench: deps
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
 	@tests/bench/bench.sh
 
+# The right parent in every server model, at length (about ten minutes); `make check` has the short one.
+storm:
+	@$(DEPS_SCRIPT) storm
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@tests/storm/run.sh $(BUILD) --long
+
 lint:
 	@tests/lint.sh
 
-.PHONY: deps deps-build deps-demo unit fuzz fuzz-build check demo bench lint
+.PHONY: deps deps-build deps-demo unit fuzz fuzz-build check demo bench storm lint

@@ -1,0 +1,279 @@
+"""The server models of the storm, one entry each.
+
+A kind is one way to make the calls; the request's path names it (what they are is said at the top of each program). Its value is the least
+percentage of right calls that is asked for, or None: there a call may be a root, by nature or until a later issue; wrong is never all right.
+
+`short` models need nothing but what tests/deps.sh installs, and are what `make check` runs."""
+
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lab as laboratory
+import programs
+import pytest
+from lab import BUILD
+
+HERE = Path(__file__).resolve().parent / "programs"
+COMPILED = BUILD / "tests" / "storm"
+BIN = Path(sys.executable).parent
+OWNED = 99.9  # a thread or a process works for one request at a time
+
+
+@dataclass
+class Model:
+    name: str
+    start: callable  # (lab, name, port) -> command line
+    kinds: dict
+    calls: int = 2
+    ms: int = 3
+    clients: int = 100
+    requests: int = 1000  # of each kind
+    short: bool = True
+    modules: tuple = ()  # of Python, that it needs
+    path: str = "/KIND/ID?calls=CALLS&ms=MS"
+    env: dict = field(default_factory=dict)
+
+    def paths(self):
+        filled = self.path.replace("CALLS", str(self.calls)).replace("MS", str(self.ms))
+        return {kind: filled.replace("KIND", kind) for kind in self.kinds}
+
+
+def owned(*kinds):
+    return dict.fromkeys(kinds, OWNED)
+
+
+def free(*kinds):
+    return dict.fromkeys(kinds)
+
+
+# ---- how they are started
+
+def c(program):
+    return lambda lab, name, port: [COMPILED / program, port]
+
+
+def python(program, *arguments):
+    return lambda lab, name, port: [BIN / "python", HERE / program, port, *arguments]
+
+
+def gunicorn(app, **options):
+    def start(lab, name, port):
+        flags = [f"--{option.replace('_', '-')}={value}" for option, value in options.items()]
+        return [BIN / "gunicorn", "--chdir", HERE, "--bind", f"127.0.0.1:{port}", "--backlog", 511, "--log-level", "warning", *flags, app]
+
+    return start
+
+
+def uvicorn(app, *flags):
+    return lambda lab, name, port: [BIN / "uvicorn", "--app-dir", HERE, "--port", port, "--log-level", "warning", "--no-access-log", *flags,
+                                    app]
+
+
+def hypercorn(app, *flags):
+    return lambda lab, name, port: ["/usr/bin/env", f"PYTHONPATH={HERE}", BIN / "hypercorn", "--bind", f"127.0.0.1:{port}", "--log-level", "WARNING", *flags,
+                                    app]
+
+
+def node(framework="http"):
+    return lambda lab, name, port: [programs.need("node"), HERE / "server.js", port, framework]
+
+
+def express(lab, name, port):
+    if not (BUILD / "storm-node" / "node_modules" / "express").is_dir():
+        pytest.skip("Express is not installed")
+    return node("express")(lab, name, port)
+
+
+def java(threads):
+    def start(lab, name, port):
+        programs.need("javac")
+        return [programs.need("java"), "-XX:+UseSerialGC", "-Xmx128m", "-Dsun.net.httpserver.nodelay=true", "-cp", COMPILED, "Storm", port,
+                threads]
+
+    return start
+
+
+def puma(workers, threads):
+    return lambda lab, name, port: [programs.need("puma"), "--quiet", "--workers", workers, "--threads", f"{threads}:{threads}", "--bind",
+                                    f"tcp://127.0.0.1:{port}?backlog=511", HERE / "puma.ru"]
+
+
+def webrick(lab, name, port):
+    return [programs.need("ruby"), HERE / "webrick_server.rb", port]
+
+
+def leaf_port(lab):
+    return next(p.port for p in lab.processes if p.name == "leaf")
+
+
+def nginx(workers, keepalive):
+    return lambda lab, name, port: programs.nginx_proxy(lab, name, port, [leaf_port(lab)], keepalive, workers)
+
+
+HAPROXY = """
+global
+    nbthread {threads}
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 10s
+    timeout server 10s
+frontend front
+    bind 127.0.0.1:{port}
+    default_backend back
+backend back
+    option httpchk GET /p000000/0?ms=1
+    server leaf 127.0.0.1:{leaf} check inter 20ms
+"""
+
+
+def haproxy(threads):
+    """With health checks: calls that no request asked for."""
+
+    def start(lab, name, port):
+        path = lab.file(f"{name}.conf", HAPROXY.format(port=port, leaf=leaf_port(lab), threads=threads))
+        return [programs.need("haproxy"), "-db", "-f", path]
+
+    return start
+
+
+APACHE = """
+ServerName localhost
+ServerRoot {directory}
+PidFile {directory}/{name}.pid
+DefaultRuntimeDir {directory}
+Mutex posixsem
+ErrorLog /dev/stderr
+User www-data
+Group www-data
+Listen 127.0.0.1:{port}
+ListenBackLog 511
+KeepAlive On
+LoadModule mpm_{mpm}_module {modules}/mod_mpm_{mpm}.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+{rest}
+"""
+
+PREFORK_PHP = """
+LoadModule dir_module {modules}/mod_dir.so
+LoadModule env_module {modules}/mod_env.so
+LoadModule php_module {modules}/libphp8.2.so
+StartServers 8
+MaxSpareServers 64
+ServerLimit 64
+MaxRequestWorkers 64
+PassEnv LEAF_PORT
+DocumentRoot {site}
+<Directory {site}>
+    Require all granted
+</Directory>
+<FilesMatch "[.]php$">
+    SetHandler application/x-httpd-php
+</FilesMatch>
+"""
+
+THREADED_PROXY = """
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+StartServers 2
+ServerLimit 4
+ThreadsPerChild 32
+ThreadLimit 32
+MaxRequestWorkers 128
+ProxyPass / http://127.0.0.1:{leaf}/ {options}
+"""
+
+
+def apache(mpm, rest, **facts):
+    def start(lab, name, port):
+        modules = Path("/usr/lib/apache2/modules")
+        command = programs.need("apache2")
+        if "php" in rest and not (modules / "libphp8.2.so").exists():
+            pytest.skip("mod_php is not installed")
+        # a copy: the checkout may be where www-data cannot read
+        site = lab.directory / "site"
+        shutil.copytree(HERE / "php", site, dirs_exist_ok=True)
+        known = dict(directory=lab.directory, name=name, port=port, modules=modules, site=site, mpm=mpm, leaf=leaf_port(lab)) | facts
+        path = lab.file(f"{name}.conf", APACHE.format(**known, rest=rest.format(**known)))
+        return [command, "-f", path, "-DFOREGROUND"]
+
+    return start
+
+
+# ---- the table
+
+PROXY = dict(path="/KIND/ID/0?ms=MS", calls=1, requests=2000)
+ASYNC = free("streams", "httpx", "aiohttp", "gather", "tasks", "to_thread", "executor", "background")
+SYNC = owned("close", "kept", "session") | free("pool", "thread", "late") | owned("spawn")
+NODE = free("get", "timer", "agent", "immediate", "all", "fetch", "dns", "file", "late")
+
+
+def some(kinds, *names):
+    return {name: kinds[name] for name in names}
+
+
+MODELS = [
+    # C
+    Model("C, thread per connection", c("threads"), owned("close", "pool", "child")),
+    Model("C, reader and thread pool", c("queue"), free("worker", "back", "spin", "ahead"), clients=64),
+    Model("C, epoll, calls at once", c("epoll"), free("plain", "pool")),
+    Model("C, epoll, timers and batches", c("epoll"), free("plain", "pool", "timer", "both", "batch"), requests=500),
+    Model("C, libevent, calls at once", c("libevent"), free("plain")),
+    Model("C, libevent, timers", c("libevent"), free("plain", "timer")),
+    # proxies
+    Model("nginx, 1 worker", nginx(1, False), owned("proxy"), **PROXY),
+    Model("nginx, 4 workers", nginx(4, False), owned("proxy"), **PROXY),
+    Model("nginx, 1 worker, upstream keepalive", nginx(1, True), owned("proxy"), **PROXY),
+    Model("nginx, 4 workers, upstream keepalive", nginx(4, True), owned("proxy"), **PROXY),
+    Model("haproxy, 1 thread", haproxy(1), free("proxy"), **PROXY),
+    Model("haproxy, 4 threads", haproxy(4), free("proxy"), **PROXY),
+    Model("Apache event, mod_proxy", apache("event", THREADED_PROXY, options=""), owned("proxy"), **PROXY),
+    Model("Apache event, mod_proxy, no reuse", apache("event", THREADED_PROXY, options="disablereuse=on"), owned("proxy"), **PROXY),
+    Model("Apache worker, mod_proxy", apache("worker", THREADED_PROXY, options=""), owned("proxy"), short=False, **PROXY),
+    # PHP
+    Model("PHP, Apache prefork", apache("prefork", PREFORK_PHP), owned("curl", "fopen"), path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64),
+    # Python, a thread or process for a request
+    Model("gunicorn sync x4, Flask", gunicorn("flask_app:app", workers=4), SYNC, clients=64, requests=300, modules=("flask",)),
+    Model("gunicorn gthread 2x8, Flask", gunicorn("flask_app:app", workers=2, threads=8, worker_class="gthread"), SYNC, requests=300,
+          modules=("flask",)),
+    Model("Flask's own server", python("flask_app.py"), SYNC, requests=300, modules=("flask",)),
+    Model("ThreadingHTTPServer", python("http_server.py", "threading"), SYNC, requests=300),
+    Model("ForkingMixIn", python("http_server.py", "forking"), owned("close"), clients=50, requests=600),
+    Model("gunicorn sync x4, Django", gunicorn("django_app:wsgi", workers=4), some(SYNC, "close", "session", "thread"), clients=64,
+          requests=300, short=False, modules=("django",)),
+    # Python, many requests on a thread
+    Model("asyncio.start_server", python("asyncio_server.py"), some(ASYNC, "streams", "to_thread", "executor"), requests=400),
+    Model("uvicorn asyncio h11, FastAPI", uvicorn("fastapi_app:app", "--loop=asyncio", "--http=h11"), ASYNC | free("sync", "after", "stream"),
+          requests=200, short=False, modules=("fastapi", "uvicorn", "httpx", "aiohttp")),
+    Model("uvicorn asyncio httptools, FastAPI", uvicorn("fastapi_app:app", "--loop=asyncio", "--http=httptools"),
+          ASYNC | free("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "httptools", "httpx", "aiohttp")),
+    Model("uvicorn uvloop httptools, FastAPI", uvicorn("fastapi_app:app", "--loop=uvloop", "--http=httptools"),
+          ASYNC | free("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "uvloop", "httpx", "aiohttp")),
+    Model("uvicorn --workers 2, FastAPI", uvicorn("fastapi_app:app", "--workers=2"), some(ASYNC, "httpx", "aiohttp"), requests=400,
+          short=False, modules=("fastapi", "uvicorn", "httpx", "aiohttp")),
+    Model("gunicorn UvicornWorker x2, FastAPI", gunicorn("fastapi_app:app", workers=2, worker_class="uvicorn.workers.UvicornWorker"),
+          some(ASYNC, "httpx", "aiohttp"), requests=400, short=False, modules=("fastapi", "uvicorn", "httpx", "aiohttp")),
+    Model("hypercorn, FastAPI", hypercorn("fastapi_app:app"), some(ASYNC, "httpx", "aiohttp", "to_thread"), requests=200, short=False,
+          modules=("fastapi", "hypercorn", "httpx", "aiohttp")),
+    Model("uvicorn, Django ASGI", uvicorn("django_app:asgi"), some(ASYNC, "httpx", "aiohttp") | free("close"), requests=200, short=False,
+          modules=("django", "uvicorn", "httpx", "aiohttp")),
+    Model("aiohttp", python("aiohttp_server.py"), ASYNC, requests=200, short=False, modules=("aiohttp", "httpx")),
+    Model("Tornado", python("tornado_server.py"), ASYNC, requests=200, short=False, modules=("tornado", "aiohttp", "httpx")),
+    Model("gunicorn gevent x2, Flask", gunicorn("flask_app:app", workers=2, worker_class="gevent"), free("close", "kept", "session", "thread"),
+          requests=300, short=False, modules=("flask", "gevent")),
+    # Node
+    Model("Node, calls at once", node(), free("get"), requests=1000),
+    Model("Node, all sorts", node(), NODE, requests=300),
+    Model("Node, Express", express, some(NODE, "get", "agent", "fetch"), requests=500, short=False,
+          env={"NODE_PATH": str(BUILD / "storm-node" / "node_modules")}),
+    # Java
+    Model("Java, fixed pool of 16", java(16), owned("url")),
+    Model("Java, cached pool", java(0), owned("url"), short=False),
+    Model("Java, hand-over between pools", java(16), free("url", "client", "async", "future", "stages"), requests=500),
+    # Ruby
+    Model("Puma, 16 threads", puma(0, 16), free("close", "kept", "thread"), requests=500),
+    Model("Puma, 2 workers x 8 threads", puma(2, 8), free("close", "kept", "thread"), requests=500, short=False),
+    Model("WEBrick", webrick, owned("close", "kept") | free("thread"), requests=300),
+]

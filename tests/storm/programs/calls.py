@@ -1,0 +1,122 @@
+"""The ways in which the storm's synchronous Python servers call the leaf. work(kind, ident, calls, ms) makes the calls of one request,
+each after a sleep of up to ms milliseconds, and fails if one of them does.
+
+    close    a connection for each call (urllib)
+    kept     a connection that the thread keeps (http.client)
+    session  requests.Session, one for all threads: its pool's connections go from thread to thread
+    pool     each call on a thread of an executor that all requests share
+    thread   each call on a threading.Thread started for it
+    late     the calls are made by a thread that goes on after the response
+    spawn    each call by a curl that is started for it"""
+
+import http.client
+import os
+import random
+import subprocess
+import threading
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs, urlsplit
+
+LEAF_PORT = int(os.environ["LEAF_PORT"])
+LEAF = f"http://127.0.0.1:{LEAF_PORT}"
+
+executor = ThreadPoolExecutor(8)
+mine = threading.local()
+session = None
+
+
+def parse(target):
+    """(kind, ident, calls, ms) of /kind/ident?calls=N&ms=N"""
+    parts = urlsplit(target)
+    kind, ident = parts.path.lstrip("/").split("/")[:2]
+    query = parse_qs(parts.query)
+    return kind, ident, int(query["calls"][0]), int(query["ms"][0])
+
+
+def nap(ms):
+    time.sleep(random.random() * ms / 1000)
+
+
+def check(text, path):
+    if text.strip() != path:
+        raise RuntimeError(f"asked for {path}, got {text!r}")
+
+
+def close(path, ms):
+    with urllib.request.urlopen(f"{LEAF}{path}?ms={ms}", timeout=20) as answer:
+        check(answer.read().decode(), path)
+
+
+def kept(path, ms):
+    if not hasattr(mine, "connection"):
+        mine.connection = http.client.HTTPConnection("127.0.0.1", LEAF_PORT, timeout=20)
+    mine.connection.request("GET", f"{path}?ms={ms}")
+    check(mine.connection.getresponse().read().decode(), path)
+
+
+def pooled(path, ms):
+    global session
+    if session is None:
+        import requests
+
+        made = requests.Session()
+        made.mount("http://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=8, pool_block=False))
+        session = made
+    check(session.get(f"{LEAF}{path}?ms={ms}", timeout=20).text, path)
+
+
+def pool(path, ms):
+    executor.submit(close, path, ms).result()
+
+
+def thread(path, ms):
+    failures = []
+
+    def run():
+        try:
+            close(path, ms)
+        except Exception as e:
+            failures.append(e)
+
+    started = threading.Thread(target=run)
+    started.start()
+    started.join()
+    if failures:
+        raise failures[0]
+
+
+def spawn(path, ms):
+    text = subprocess.run(["curl", "-sS", f"{LEAF}{path}?ms={ms}"], capture_output=True, check=True, text=True).stdout
+    check(text, path)
+
+
+WAYS = {"close": close, "kept": kept, "session": pooled, "pool": pool, "thread": thread, "spawn": spawn}
+
+
+def all_calls(way, ident, calls, ms):
+    for number in range(calls):
+        nap(ms)
+        WAYS[way](f"/{ident}/{number}", ms)
+
+
+def work(kind, ident, calls, ms):
+    if kind == "late":
+        threading.Thread(target=all_calls, args=("close", ident, calls, ms)).start()
+    else:
+        all_calls(kind, ident, calls, ms)
+
+
+def poll():
+    """Calls that no request asked for: each is a root."""
+    for number in range(1_000_000):
+        time.sleep(0.02)
+        try:
+            close(f"/p{number:06}/0", 1)
+        except OSError:
+            pass
+
+
+def start_poller():
+    threading.Thread(target=poll, daemon=True).start()

@@ -1,0 +1,49 @@
+"""FastAPI, with asynchronous endpoints and synchronous ones, which it runs on its thread pool: for uvicorn or hypercorn (fastapi_app:app)."""
+
+from contextlib import asynccontextmanager
+
+import aio
+from calls import all_calls
+from fastapi import BackgroundTasks, FastAPI
+from fastapi.responses import PlainTextResponse, StreamingResponse
+
+
+@asynccontextmanager
+async def lifespan(app):
+    aio.start_poller()
+    yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/sync/{ident}")
+def sync_endpoint(ident: str, calls: int, ms: int):
+    all_calls("close", ident, calls, ms)
+    return PlainTextResponse(f"{ident}\n")
+
+
+@app.get("/after/{ident}")
+async def after(ident: str, calls: int, ms: int, background: BackgroundTasks):
+    """FastAPI's own background task: it runs when the response has been sent."""
+    background.add_task(aio.work, "httpx", ident, calls, ms)
+    return PlainTextResponse(f"{ident}\n")
+
+
+@app.get("/stream/{ident}")
+async def stream(ident: str, calls: int, ms: int):
+    """The calls are made between pieces of the response."""
+
+    async def pieces():
+        for number in range(calls):
+            yield f"{number}\n"
+            await aio.one(aio.by_httpx, f"/{ident}/{number}", ms)
+        yield f"{ident}\n"
+
+    return StreamingResponse(pieces(), media_type="text/plain")
+
+
+@app.get("/{kind}/{ident}")
+async def async_endpoint(kind: str, ident: str, calls: int, ms: int):
+    await aio.work(kind, ident, calls, ms)
+    return PlainTextResponse(f"{ident}\n")

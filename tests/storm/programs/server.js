@@ -1,0 +1,91 @@
+// Node's http server, or Express on it. Arguments: the port; http or express.
+//
+//   get        http.get without an agent's help: a connection for each call; made as soon as the request is there
+//   timer      the same after a timer
+//   agent      an agent that keeps its connections, after a timer
+//   immediate  setImmediate and a few promises, then the agent
+//   all        all calls at once, after a timer
+//   fetch      fetch (undici), which keeps its connections
+//   dns        the leaf by name: libuv's thread pool looks it up
+//   file       reads a file first: libuv's thread pool again
+//   late       the calls are made after the response
+'use strict';
+const fs = require('fs');
+const http = require('http');
+
+const port = Number(process.env.LEAF_PORT);
+const agent = new http.Agent({ keepAlive: true });
+const none = new http.Agent({ keepAlive: false });
+const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, Math.random() * ms); });
+
+function get(path, ms, options) {
+  return new Promise((resolve, reject) => {
+    http.get({ host: '127.0.0.1', port, path: `${path}?ms=${ms}`, ...options }, (answer) => {
+      let body = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (piece) => { body += piece; });
+      answer.on('end', () => resolve(body));
+    }).on('error', reject);
+  });
+}
+
+const ways = {
+  get: (path, ms) => get(path, ms, { agent: none }),
+  timer: async (path, ms) => { await sleep(ms); return get(path, ms, { agent: none }); },
+  agent: async (path, ms) => { await sleep(ms); return get(path, ms, { agent }); },
+  immediate: async (path, ms) => {
+    await new Promise((resolve) => { setImmediate(resolve); });
+    await null;
+    return get(path, ms, { agent });
+  },
+  fetch: async (path, ms) => { await sleep(ms); return (await fetch(`http://127.0.0.1:${port}${path}?ms=${ms}`)).text(); },
+  dns: (path, ms) => get(path, ms, { host: 'localhost', family: 4, agent: none }),
+  file: async (path, ms) => { await fs.promises.readFile(__filename); return get(path, ms, { agent: none }); },
+};
+ways.all = ways.timer;
+ways.late = ways.timer;
+
+async function one(kind, path, ms) {
+  const body = await ways[kind](path, ms);
+  if (body.trim() !== path) throw new Error(`asked for ${path}, got ${body}`);
+}
+
+async function work(kind, ident, calls, ms) {
+  const numbers = [...Array(calls).keys()];
+  if (kind === 'all') return Promise.all(numbers.map((n) => one(kind, `/${ident}/${n}`, ms)));
+  for (const n of numbers) await one(kind, `/${ident}/${n}`, ms);
+}
+
+async function handle(request, response) {
+  const asked = new URL(request.url, 'http://localhost');
+  const [, kind, ident] = asked.pathname.split('/');
+  const calls = Number(asked.searchParams.get('calls'));
+  const ms = Number(asked.searchParams.get('ms'));
+  try {
+    if (kind === 'late') {
+      response.end(`${ident}\n`);
+      await work(kind, ident, calls, ms);
+    } else {
+      await work(kind, ident, calls, ms);
+      response.end(`${ident}\n`);
+    }
+  } catch (error) {
+    response.statusCode = 502;
+    response.end(`${error}\n`);
+  }
+}
+
+// calls that no request asked for: each is a root
+let polls = 0;
+setInterval(() => {
+  const ident = `p${String(polls++).padStart(6, '0')}`;
+  get(`/${ident}/0`, 1, { agent: none }).catch(() => {});
+}, 20);
+
+if (process.argv[3] === 'express') {
+  const app = require('express')();
+  app.get('/:kind/:ident', (request, response) => { handle(request, response); });
+  app.listen(Number(process.argv[2]), '127.0.0.1', 511);
+} else {
+  http.createServer(handle).listen(Number(process.argv[2]), '127.0.0.1', 511);
+}
