@@ -6,6 +6,7 @@ percentage of right calls that is asked for, or None: there a call may be a root
 `short` models need nothing but what tests/deps.sh installs, and are what `make check` runs."""
 
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,21 @@ def uvicorn(app, *flags):
 def hypercorn(app, *flags):
     return lambda lab, name, port: ["/usr/bin/env", f"PYTHONPATH={HERE}", BIN / "hypercorn", "--bind", f"127.0.0.1:{port}", "--log-level", "WARNING", *flags,
                                     app]
+
+
+def tokio(threads):
+    """Built here, if there is a cargo and it can have the crates."""
+
+    def start(lab, name, port):
+        target = BUILD / "storm-tokio"
+        build = [programs.need("cargo"), "build", "--release", "--quiet", "--locked", "--target-dir", target]
+        try:
+            subprocess.run(build, cwd=HERE / "tokio", check=True, timeout=300, capture_output=True, text=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
+            pytest.skip(f"cargo could not build it: {str(e.stderr).strip()[-200:]}")
+        return [target / "release" / "storm", port, threads]
+
+    return start
 
 
 def node(framework="http"):
@@ -206,8 +222,8 @@ def apache(mpm, rest, **facts):
 
 PROXY = dict(path="/KIND/ID/0?ms=MS", calls=1, requests=2000)
 ASYNC = free("streams", "httpx", "aiohttp", "gather", "tasks", "to_thread", "executor", "background")
-SYNC = owned("close", "kept", "session") | free("pool", "thread", "late") | owned("spawn")
-NODE = free("get", "timer", "agent", "immediate", "all", "fetch", "dns", "file", "late")
+SYNC = owned("close", "kept", "session") | free("pool", "process", "spawned", "thread", "late") | owned("spawn")
+NODE = free("get", "timer", "agent", "immediate", "all", "fetch", "dns", "file", "late", "worker")
 
 
 def some(kinds, *names):
@@ -216,12 +232,16 @@ def some(kinds, *names):
 
 MODELS = [
     # C
-    Model("C, thread per connection", c("threads"), owned("close", "pool", "child")),
+    Model("C, thread per connection", c("threads"), owned("close", "pool", "child") | free("piped")),
     Model("C, reader and thread pool", c("queue"), free("worker", "back", "spin", "ahead"), clients=64),
+    Model("C, pool that reads and queues", c("swap"), free("swap", "own"), clients=64, short=False),
     Model("C, epoll, calls at once", c("epoll"), free("plain", "pool")),
     Model("C, epoll, timers and batches", c("epoll"), free("plain", "pool", "timer", "both", "batch"), requests=500),
     Model("C, libevent, calls at once", c("libevent"), free("plain")),
     Model("C, libevent, timers", c("libevent"), free("plain", "timer")),
+    # Rust
+    Model("tokio, 1 thread", tokio(1), free("kept", "late", "spawn"), requests=500, short=False),
+    Model("tokio, 4 threads", tokio(4), free("kept", "late", "spawn"), requests=500, short=False),
     # proxies
     Model("nginx, 1 worker", nginx(1, False), owned("proxy"), **PROXY),
     Model("nginx, 4 workers", nginx(4, False), owned("proxy"), **PROXY),
@@ -268,10 +288,12 @@ MODELS = [
     Model("Node, all sorts", node(), NODE, requests=300),
     Model("Node, Express", express, some(NODE, "get", "agent", "fetch"), requests=500, short=False,
           env={"NODE_PATH": str(BUILD / "storm-node" / "node_modules")}),
+    Model("Node, cluster of 2", node("cluster"), some(NODE, "get", "agent", "late"), requests=500, short=False),
     # Java
     Model("Java, fixed pool of 16", java(16), owned("url")),
     Model("Java, cached pool", java(0), owned("url"), short=False),
     Model("Java, hand-over between pools", java(16), free("url", "client", "async", "future", "stages"), requests=500),
+    Model("Java, one pool for all", java(16), free("same"), requests=500, short=False),
     # Ruby
     Model("Puma, 16 threads", puma(0, 16), free("close", "kept", "thread"), requests=500),
     Model("Puma, 2 workers x 8 threads", puma(2, 8), free("close", "kept", "thread"), requests=500, short=False),

@@ -23,10 +23,12 @@ import java.util.concurrent.ThreadLocalRandom;
  * async    HttpClient.sendAsync; the last answer's callback sends the response
  * future   each call in a CompletableFuture on a second pool (HttpURLConnection)
  * stages   the whole request is handed to a second pool, which answers it too
+ * same     the whole request is given back to the pool that read it: any of its threads may take it up
  * </pre>
  */
 public class Storm {
     static final String LEAF = "http://127.0.0.1:" + System.getenv("LEAF_PORT");
+    static ExecutorService first;
     static final ExecutorService second = Executors.newFixedThreadPool(8);
     static final HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
 
@@ -34,7 +36,8 @@ public class Storm {
         System.setProperty("sun.net.httpserver.nodelay", "true");
         int threads = Integer.parseInt(args[1]);
         HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", Integer.parseInt(args[0])), 511);
-        server.setExecutor(threads > 0 ? Executors.newFixedThreadPool(threads) : Executors.newCachedThreadPool());
+        first = threads > 0 ? Executors.newFixedThreadPool(threads) : Executors.newCachedThreadPool();
+        server.setExecutor(first);
         server.createContext("/", Storm::handle);
         server.start();
     }
@@ -66,6 +69,7 @@ public class Storm {
         Plan plan = Plan.of(exchange.getRequestURI());
         switch (plan.kind) {
             case "async" -> async(exchange, plan, 0);
+            case "same" -> first.execute(() -> work(exchange, plan));
             case "stages" -> second.execute(() -> work(exchange, plan));
             default -> work(exchange, plan);
         }

@@ -5,24 +5,29 @@ each after a sleep of up to ms milliseconds, and fails if one of them does.
     kept     a connection that the thread keeps (http.client)
     session  requests.Session, one for all threads: its pool's connections go from thread to thread
     pool     each call on a thread of an executor that all requests share
+    process  each call in a process of a pool, whose workers are forked inside a request
+    spawned  the same, with workers that are new programs (multiprocessing's spawn)
     thread   each call on a threading.Thread started for it
     late     the calls are made by a thread that goes on after the response
     spawn    each call by a curl that is started for it"""
 
 import http.client
+import multiprocessing
 import os
 import random
 import subprocess
 import threading
 import time
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 LEAF_PORT = int(os.environ["LEAF_PORT"])
 LEAF = f"http://127.0.0.1:{LEAF_PORT}"
 
 executor = ThreadPoolExecutor(8)
+processes = {}
+processes_lock = threading.Lock()
 mine = threading.local()
 session = None
 
@@ -71,6 +76,21 @@ def pool(path, ms):
     executor.submit(close, path, ms).result()
 
 
+def in_process(start, path, ms):
+    with processes_lock:
+        if start not in processes:
+            processes[start] = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(start))
+    processes[start].submit(close, path, ms).result()
+
+
+def process(path, ms):
+    in_process("fork", path, ms)
+
+
+def spawned(path, ms):
+    in_process("spawn", path, ms)
+
+
 def thread(path, ms):
     failures = []
 
@@ -92,7 +112,7 @@ def spawn(path, ms):
     check(text, path)
 
 
-WAYS = {"close": close, "kept": kept, "session": pooled, "pool": pool, "thread": thread, "spawn": spawn}
+WAYS = {"close": close, "kept": kept, "session": pooled, "pool": pool, "process": process, "spawned": spawned, "thread": thread, "spawn": spawn}
 
 
 def all_calls(way, ident, calls, ms):

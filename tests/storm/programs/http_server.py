@@ -34,7 +34,8 @@ class Forking(ForkingMixIn, HTTPServer):
     max_children = 300
 
 
-port, model = int(sys.argv[1]), sys.argv[2]
-if model == "threading":
-    calls.start_poller()
-{"threading": Threading, "forking": Forking}[model](("127.0.0.1", port), Handler).serve_forever()
+if __name__ == "__main__":
+    port, model = int(sys.argv[1]), sys.argv[2]
+    if model == "threading":
+        calls.start_poller()
+    {"threading": Threading, "forking": Forking}[model](("127.0.0.1", port), Handler).serve_forever()

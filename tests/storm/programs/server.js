@@ -1,4 +1,4 @@
-// Node's http server, or Express on it. Arguments: the port; http or express.
+// Node's http server, or Express on it, or two processes of it. Arguments: the port; http, express or cluster.
 //
 //   get        http.get without an agent's help: a connection for each call; made as soon as the request is there
 //   timer      the same after a timer
@@ -8,10 +8,13 @@
 //   fetch      fetch (undici), which keeps its connections
 //   dns        the leaf by name: libuv's thread pool looks it up
 //   file       reads a file first: libuv's thread pool again
+//   worker     each call is made by a worker thread that all requests share
 //   late       the calls are made after the response
 'use strict';
+const cluster = require('cluster');
 const fs = require('fs');
 const http = require('http');
+const { Worker, isMainThread, parentPort } = require('worker_threads');
 
 const port = Number(process.env.LEAF_PORT);
 const agent = new http.Agent({ keepAlive: true });
@@ -29,6 +32,20 @@ function get(path, ms, options) {
   });
 }
 
+// the worker thread, and who waits for which of its answers
+const questions = new Map();
+let worker = null;
+function ask(question) {
+  if (!worker) {
+    worker = new Worker(__filename);
+    worker.unref();
+    worker.on('message', ({ id, body }) => { questions.get(id)(body); questions.delete(id); });
+  }
+  const id = questions.size ? Math.max(...questions.keys()) + 1 : 0;
+  worker.postMessage({ id, ...question });
+  return new Promise((resolve) => { questions.set(id, resolve); });
+}
+
 const ways = {
   get: (path, ms) => get(path, ms, { agent: none }),
   timer: async (path, ms) => { await sleep(ms); return get(path, ms, { agent: none }); },
@@ -40,6 +57,7 @@ const ways = {
   },
   fetch: async (path, ms) => { await sleep(ms); return (await fetch(`http://127.0.0.1:${port}${path}?ms=${ms}`)).text(); },
   dns: (path, ms) => get(path, ms, { host: 'localhost', family: 4, agent: none }),
+  worker: (path, ms) => ask({ path, ms }),
   file: async (path, ms) => { await fs.promises.readFile(__filename); return get(path, ms, { agent: none }); },
 };
 ways.all = ways.timer;
@@ -75,17 +93,29 @@ async function handle(request, response) {
   }
 }
 
-// calls that no request asked for: each is a root
-let polls = 0;
-setInterval(() => {
-  const ident = `p${String(polls++).padStart(6, '0')}`;
-  get(`/${ident}/0`, 1, { agent: none }).catch(() => {});
-}, 20);
+function serve() {
+  // calls that no request asked for: each is a root
+  let polls = 0;
+  setInterval(() => {
+    const ident = `p${String(polls++).padStart(6, '0')}`;
+    get(`/${ident}/0`, 1, { agent: none }).catch(() => {});
+  }, 20);
+  if (process.argv[3] === 'express') {
+    const app = require('express')();
+    app.get('/:kind/:ident', (request, response) => { handle(request, response); });
+    app.listen(Number(process.argv[2]), '127.0.0.1', 511);
+  } else {
+    http.createServer(handle).listen(Number(process.argv[2]), '127.0.0.1', 511);
+  }
+}
 
-if (process.argv[3] === 'express') {
-  const app = require('express')();
-  app.get('/:kind/:ident', (request, response) => { handle(request, response); });
-  app.listen(Number(process.argv[2]), '127.0.0.1', 511);
+if (!isMainThread) {
+  parentPort.on('message', async ({ id, path, ms }) => {
+    parentPort.postMessage({ id, body: await get(path, ms, { agent }).catch(String) });
+  });
+} else if (process.argv[3] === 'cluster' && cluster.isPrimary) {
+  cluster.fork();
+  cluster.fork();
 } else {
-  http.createServer(handle).listen(Number(process.argv[2]), '127.0.0.1', 511);
+  serve();
 }

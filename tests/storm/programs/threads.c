@@ -2,9 +2,11 @@
  *
  *   close   a connection for each call
  *   pool    connections of a common pool: opened for one request, used for others
- *   child   a new thread for each call */
+ *   child   a new thread for each call
+ *   piped   each call by one of a few threads that the first request starts, and that are given their work by a pipe */
 #include "storm.h"
 #include <pthread.h>
+#include <semaphore.h>
 
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static int pool[256], pool_size;
@@ -64,6 +66,49 @@ static bool child_call(const struct plan *plan, int number)
     return child.good;
 }
 
+struct errand {
+    const struct plan *plan;
+    int number;
+    bool good;
+    sem_t done;
+};
+
+static int errands[2];
+
+static void *errand_main(void *arg)
+{
+    struct errand *errand;
+    (void)arg;
+    while (read(errands[0], &errand, sizeof errand) == sizeof errand) {
+        errand->good = storm_call(errand->plan, errand->number);
+        sem_post(&errand->done);
+    }
+    return NULL;
+}
+
+static void errands_start(void)
+{
+    if (pipe(errands) != 0)
+        exit(1);
+    for (int i = 0; i < 4; i++) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, errand_main, NULL);
+    }
+}
+
+static bool piped_call(const struct plan *plan, int number)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct errand errand = {.plan = plan, .number = number}, *at = &errand;
+    pthread_once(&once, errands_start);
+    sem_init(&errand.done, 0, 0);
+    if (write(errands[1], &at, sizeof at) != sizeof at)
+        return false;
+    while (sem_wait(&errand.done) != 0)
+        continue;
+    return errand.good;
+}
+
 static bool work(const struct plan *plan)
 {
     bool good = true;
@@ -73,6 +118,8 @@ static bool work(const struct plan *plan)
             good = pooled_call(plan, n);
         else if (strcmp(plan->kind, "child") == 0)
             good = child_call(plan, n);
+        else if (strcmp(plan->kind, "piped") == 0)
+            good = piped_call(plan, n);
         else
             good = storm_call(plan, n);
     }
