@@ -14,7 +14,7 @@ _Static_assert(sizeof(struct http1) <= PROTO_STATE_MAX, "bounded state");
 
 static void emit(struct http1_cursor *c, struct proto_event *event)
 {
-    event->dir = c->dir;
+    event->dir = (uint8_t)c->dir;
     event->offset = (size_t)(c->p - c->start);
     c->sink(c->sink_arg, event);
 }
@@ -66,23 +66,25 @@ static void part_begin(struct http1_cursor *c)
 
 /* ---- begin, head, end of a message ------------------------------------------------------------------------------------------------- */
 
-static void message_begin(struct http1_cursor *c)
+/* False: it has not begun in these bytes. */
+static bool message_begin(struct http1_cursor *c)
 {
     struct http1_half *h = c->h;
     /* Empty lines before a request: RFC 9112 2.2. They are bounded like a header block, and no part of the message. */
     while (c->p < c->end && (*c->p == '\r' || *c->p == '\n'))
         c->p++;
     if (c->p == c->end)
-        return;
+        return false;
     if (c->dir == PROTO_RESPONSE && c->s->waiting == 0) {
         http1_lost(c, "a response to no request");
-        return;
+        return false;
     }
-    memset(h, 0, sizeof *h);
+    memset(h, 0, offsetof(struct http1_half, carry)); /* of which carry_len counts none now */
     part_begin(c);
     h->field = HTTP1_NO_FIELD;
     h->phase = c->dir == PROTO_REQUEST ? HTTP1_METHOD : HTTP1_STATUS;
     emit(c, &(struct proto_event){.type = PROTO_BEGIN});
+    return true;
 }
 
 static void message_end(struct http1_cursor *c, bool interim)
@@ -303,11 +305,9 @@ static void bounded_step(struct http1_cursor *c)
     c->part = c->p;
     if ((size_t)(end - c->p) > room)
         c->end = c->p + room;
-    if (h->phase == HTTP1_START)
-        message_begin(c);
-    else if (h->phase >= HTTP1_CHUNK_SIZE)
+    if (h->phase >= HTTP1_CHUNK_SIZE)
         step_chunk(c);
-    else
+    else if (h->phase != HTTP1_START || message_begin(c))
         http1_head_step(c);
     h->head_bytes += (uint32_t)(c->p - c->part);
     c->end = end;

@@ -93,8 +93,13 @@ struct http1_cursor {
 
 static inline void http1_text(struct http1_cursor *c, enum proto_field field, const char *bytes, size_t len, bool more)
 {
-    struct proto_event event = {.type = PROTO_FIELD, .dir = c->dir, .field = field, .more = more, .bytes = bytes, .len = len};
-    event.offset = (size_t)(c->p - c->start);
+    const struct proto_event event = {.type = PROTO_FIELD,
+                                      .dir = (uint8_t)c->dir,
+                                      .field = (uint8_t)field,
+                                      .more = more,
+                                      .offset = (size_t)(c->p - c->start),
+                                      .bytes = bytes,
+                                      .len = len};
     c->sink(c->sink_arg, &event);
 }
 

@@ -37,30 +37,36 @@ struct name {
 #error "the words above are little-endian"
 #endif
 
-/* By first letter. */
-static const struct name names_c[] = {LONG("content-length", HTTP1_CONTENT_LENGTH, true), {0}};
-static const struct name names_f[] = {LONG("forwarded", PROTO_FORWARDED, false), {0}};
-static const struct name names_h[] = {SHORT("host", PROTO_HOST, false), {0}};
-static const struct name names_t[] = {LONG("traceparent", PROTO_TRACEPARENT, false),
-                                      LONG("tracestate", PROTO_TRACESTATE, false),
-                                      LONG("transfer-encoding", HTTP1_TRANSFER_ENCODING, true),
-                                      {0}};
-static const struct name names_u[] = {LONG("user-agent", PROTO_USER_AGENT, false), SHORT("upgrade", PROTO_UPGRADE, true), {0}};
-static const struct name names_x[] = {
-    LONG("x-forwarded-for", PROTO_X_FORWARDED_FOR, false), LONG("x-forwarded-proto", PROTO_X_FORWARDED_PROTO, false), {0}};
+/* By first letter; each group ends with an empty one. */
+static const struct name names[] = {
+    {0},
+    LONG("content-length", HTTP1_CONTENT_LENGTH, true),
+    {0},
+    LONG("forwarded", PROTO_FORWARDED, false),
+    {0},
+    SHORT("host", PROTO_HOST, false),
+    {0},
+    LONG("traceparent", PROTO_TRACEPARENT, false),
+    LONG("tracestate", PROTO_TRACESTATE, false),
+    LONG("transfer-encoding", HTTP1_TRANSFER_ENCODING, true),
+    {0},
+    LONG("user-agent", PROTO_USER_AGENT, false),
+    SHORT("upgrade", PROTO_UPGRADE, true),
+    {0},
+    LONG("x-forwarded-for", PROTO_X_FORWARDED_FOR, false),
+    LONG("x-forwarded-proto", PROTO_X_FORWARDED_PROTO, false),
+    {0},
+};
 
-/* The names that begin with this letter and matter; NULL: none. */
+/* Where the group of a first byte begins: the five bits by which letters differ, but for case. Other bytes have the bits of some letter,
+ * and are told from it when the names are compared. */
+#define GROUP(c) [(c)&31]
+static const uint8_t groups[32] = {GROUP('c') = 1, GROUP('f') = 3,  GROUP('h') = 5,
+                                   GROUP('t') = 7, GROUP('u') = 11, GROUP('x') = 14};
+
 static const struct name *names_of(char first)
 {
-    switch (first | 0x20) {
-    case 'c': return names_c;
-    case 'f': return names_f;
-    case 'h': return names_h;
-    case 't': return names_t;
-    case 'u': return names_u;
-    case 'x': return names_x;
-    default: return NULL;
-    }
+    return &names[groups[first & 31]];
 }
 
 static bool name_is(const struct name *name, const char *bytes)
@@ -80,8 +86,9 @@ static bool name_is(const struct name *name, const char *bytes)
 
 uint8_t http1_name_field(enum proto_dir dir, const char *bytes, size_t len)
 {
-    const struct name *name = len > 0 ? names_of(*bytes) : NULL;
-    for (; name != NULL && name->len != 0; name++)
+    if (len == 0)
+        return HTTP1_NO_FIELD;
+    for (const struct name *name = names_of(*bytes); name->len != 0; name++)
         if (name->len == len && name_is(name, bytes))
             return dir == PROTO_REQUEST || name->response ? name->field : HTTP1_NO_FIELD;
     return HTTP1_NO_FIELD;
@@ -89,22 +96,18 @@ uint8_t http1_name_field(enum proto_dir dir, const char *bytes, size_t len)
 
 /* ---- header lines, fast ---------------------------------------------------------------------------------------------------------------- */
 
-/* The first letters of the names that matter: bit 0 is a. */
-#define LETTER(c) (1u << ((c) - 'a'))
-#define LETTERS_RESPONSE (LETTER('c') | LETTER('t') | LETTER('u'))
-#define LETTERS_REQUEST (LETTERS_RESPONSE | LETTER('f') | LETTER('h') | LETTER('x'))
-
 /* The name that the line [line, lf) begins with, if it is one that matters here and its colon follows at once. *odd: white space follows
  * instead, which the slow way knows what to do with. */
 static const struct name *line_name(enum proto_dir dir, const char *line, const char *lf, bool *odd)
 {
-    const struct name *name = names_of(*line);
-    for (; name != NULL && name->len != 0; name++) {
-        if (lf - line <= name->len || (dir == PROTO_RESPONSE && !name->response) || !name_is(name, line))
+    for (const struct name *name = names_of(*line); name->len != 0; name++) {
+        if (lf - line <= name->len || (dir == PROTO_RESPONSE && !name->response))
             continue;
-        *odd = http1_is_blank(line[name->len]);
-        if (*odd || line[name->len] == ':')
-            return name;
+        char after = line[name->len];
+        if ((after != ':' && !http1_is_blank(after)) || !name_is(name, line))
+            continue;
+        *odd = after != ':';
+        return name;
     }
     return NULL;
 }
@@ -146,14 +149,13 @@ static bool line_value(struct http1_cursor *c, uint8_t field, const char *value,
 void http1_fast_lines(struct http1_cursor *c)
 {
     const char *line = c->p, *last = c->end - 1;
-    uint32_t letters = c->h->trailer ? 0 : c->dir == PROTO_REQUEST ? LETTERS_REQUEST : LETTERS_RESPONSE;
+    bool trailer = c->h->trailer; /* nothing there matters */
     unsigned lines = c->h->lines;
     while (line<last && * line> ' ' && lines < HTTP1_LINES_MAX) {
         const char *lf = memchr(line, '\n', (size_t)(last - line));
         if (lf == NULL || http1_is_blank(lf[1]))
             break;
-        unsigned letter = (unsigned)(*line | 0x20) - 'a';
-        if (letter < 26 && (letters >> letter & 1u)) {
+        if (groups[*line & 31] != 0 && !trailer) {
             bool odd = false;
             const struct name *name = line_name(c->dir, line, lf, &odd);
             c->p = line;
@@ -198,7 +200,8 @@ static bool fast_request_line(struct http1_cursor *c)
     if (lf == NULL || lf - line < 14 || lf[-1] != '\r' || (lf[-2] | 1) != '1')
         return false;
     const char *target_end = lf - 10;
-    while (space < target_end && http1_is_token((unsigned char)*space) && space - line < (ptrdiff_t)OTSHIM_METHOD_MAX)
+    while (space < target_end && *space != ' ' && http1_is_token((unsigned char)*space) &&
+           space - line < (ptrdiff_t)OTSHIM_METHOD_MAX)
         space++;
     if (space == line || *space != ' ' || space + 1 >= target_end || memcmp(target_end, version, sizeof version - 1) != 0 ||
         has_control(space + 1, target_end))

@@ -421,19 +421,25 @@ static void step_lines(struct http1_cursor *c)
         step_blank(c);
 }
 
+static void step_start(struct http1_cursor *c)
+{
+    if (http1_fast_start(c)) {
+        if (!c->s->over && c->p < c->end)
+            step_lines(c);
+    } else if (c->dir == PROTO_REQUEST) {
+        step_method(c);
+    } else {
+        step_status(c);
+    }
+}
+
 void http1_head_step(struct http1_cursor *c)
 {
     switch (c->h->phase) {
     case HTTP1_METHOD:
-        if (!http1_fast_start(c))
-            step_method(c);
-        break;
+    case HTTP1_STATUS: step_start(c); break;
     case HTTP1_TARGET: step_target(c); break;
     case HTTP1_VERSION: step_version(c); break;
-    case HTTP1_STATUS:
-        if (!http1_fast_start(c))
-            step_status(c);
-        break;
     case HTTP1_LINE: step_lines(c); break;
     case HTTP1_NAME: step_name(c); break;
     case HTTP1_VALUE_SKIP: step_value_skip(c); break;

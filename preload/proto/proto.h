@@ -45,22 +45,27 @@ enum proto_field {
     PROTO_FIELDS
 };
 
+/* Small, and only what belongs to its type: half a dozen of them are made for each request. */
 struct proto_event {
-    enum proto_event_type type;
-    enum proto_dir dir;
-    size_t offset; /* in the bytes of this feed(): first byte (BEGIN), one past the last byte (HEAD, END, SWITCH) */
-    enum proto_field field;
-    bool more;
-    bool interim;
-    const char *bytes;
-    size_t len;
+    uint8_t type;    /* enum proto_event_type */
+    uint8_t dir;     /* enum proto_dir */
     uint8_t version; /* HTTP: 10, 11 */
+    bool interim;
     uint16_t status;
-    /* HEAD of a request: offset in this feed() of the first byte of the empty line that ends the header block, where a header line
-     * can still be inserted; PROTO_NOWHERE when that byte went by in an earlier feed(). */
-    size_t blank_at;
-    uint64_t body_bytes;
-    const char *why; /* static text */
+    uint8_t field; /* FIELD: enum proto_field */
+    bool more;     /* FIELD */
+    size_t offset; /* in the bytes of this feed(): first byte (BEGIN), one past the last byte (HEAD, END, SWITCH) */
+    union {
+        struct { /* FIELD */
+            const char *bytes;
+            size_t len;
+        };
+        /* HEAD of a request: offset in this feed() of the first byte of the empty line that ends the header block, where a header
+         * line can still be inserted; PROTO_NOWHERE when that byte went by in an earlier feed(). */
+        size_t blank_at;
+        uint64_t body_bytes; /* END */
+        const char *why;     /* LOST: static text */
+    };
 };
 #define PROTO_NOWHERE ((size_t)-1)
 
