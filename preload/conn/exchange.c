@@ -93,15 +93,18 @@ struct exchange *exchange_begin(struct conn *conn, uint8_t side, uint64_t now, c
 
 /* ---- captured text ------------------------------------------------------------------------------------------------------------- */
 
-static size_t field_max(enum proto_field field)
-{
-    switch (field) {
-    case PROTO_METHOD: return OTSHIM_METHOD_MAX;
-    case PROTO_TARGET: return OTSHIM_TARGET_MAX;
-    case PROTO_TRACESTATE: return OTSHIM_TRACESTATE_MAX;
-    default: return OTSHIM_HEADER_MAX;
-    }
-}
+static const uint16_t field_max[PROTO_FIELDS] = {
+    [PROTO_METHOD] = OTSHIM_METHOD_MAX,
+    [PROTO_TARGET] = OTSHIM_TARGET_MAX,
+    [PROTO_HOST] = OTSHIM_HEADER_MAX,
+    [PROTO_USER_AGENT] = OTSHIM_HEADER_MAX,
+    [PROTO_FORWARDED] = OTSHIM_HEADER_MAX,
+    [PROTO_X_FORWARDED_FOR] = OTSHIM_HEADER_MAX,
+    [PROTO_X_FORWARDED_PROTO] = OTSHIM_HEADER_MAX,
+    [PROTO_TRACEPARENT] = OTSHIM_HEADER_MAX,
+    [PROTO_TRACESTATE] = OTSHIM_TRACESTATE_MAX,
+    [PROTO_UPGRADE] = OTSHIM_HEADER_MAX,
+};
 
 static char *text_of(const struct exchange *exchange)
 {
@@ -111,8 +114,8 @@ static char *text_of(const struct exchange *exchange)
 /* Room for len more bytes, in the overflow buffer if need be; how many of them there is room for. */
 static size_t text_room(struct exchange *exchange, size_t len)
 {
-    if (exchange->overflow == NULL) {
-        if (exchange->text_len + len <= EXCHANGE_INLINE_TEXT)
+    if (OTSHIM_LIKELY(exchange->overflow == NULL)) {
+        if (OTSHIM_LIKELY(exchange->text_len + len <= EXCHANGE_INLINE_TEXT))
             return len;
         struct exchange_overflow *more = pool_get(&overflows);
         if (more == NULL)
@@ -126,10 +129,9 @@ static size_t text_room(struct exchange *exchange, size_t len)
 
 static void text_append(struct exchange *exchange, enum proto_field field, const char *bytes, size_t len)
 {
-    size_t max = field_max(field);
     size_t have = exchange->field[field].len;
-    size_t take = len <= max - have ? len : max - have;
-    take = text_room(exchange, take);
+    size_t left = field_max[field] - have;
+    size_t take = text_room(exchange, len <= left ? len : left);
     if (take < len)
         exchange->truncated = true;
     memcpy(text_of(exchange) + exchange->text_len, bytes, take);
@@ -149,10 +151,29 @@ static void text_rejoin(struct exchange *exchange, enum proto_field field)
     text_append(exchange, field, ",", 1);
 }
 
+/* Nearly every text comes once, in one piece, and has room in the exchange. False: it is left to those above. */
+static bool text_whole(struct exchange *exchange, const struct proto_event *event)
+{
+    enum proto_field field = event->field;
+    unsigned bit = 1u << field;
+    size_t at = exchange->text_len;
+    if (event->more || exchange->open_field == field || (exchange->seen & bit) || exchange->overflow != NULL ||
+        event->len > field_max[field] || at + event->len > EXCHANGE_INLINE_TEXT)
+        return false;
+    memcpy(exchange->text + at, event->bytes, event->len);
+    exchange->field[field] = (struct exchange_text){(uint16_t)at, (uint16_t)event->len};
+    exchange->text_len = (uint16_t)(at + event->len);
+    exchange->seen |= (uint16_t)bit;
+    exchange->open_field = EXCHANGE_NO_FIELD;
+    return true;
+}
+
 void exchange_text(struct exchange *exchange, const struct proto_event *event)
 {
     enum proto_field field = event->field;
     uint16_t bit = (uint16_t)(1u << field);
+    if (OTSHIM_LIKELY(text_whole(exchange, event)))
+        return;
     if (exchange->open_field != field) {
         exchange->skip_text = false;
         if (!(exchange->seen & bit)) {
@@ -255,15 +276,16 @@ void exchange_head(struct conn *conn, struct exchange *exchange, uint8_t version
     if (exchange->side == CONN_OUTBOUND && conn->connect == CONN_CONNECT_HELD)
         connect_settle_locked(conn, exchange, OTSHIM_END_COMPLETE);
 
-    struct otshim_span_rec rec = {0};
+    struct otshim_span_rec rec; /* of which the table shows no more than this */
+    struct inflight_names names;
     fill_ids(conn, exchange, &rec);
+    names.method = exchange_field(exchange, PROTO_METHOD, &names.method_len);
+    names.target = exchange_field(exchange, PROTO_TARGET, &names.target_len);
+    names.host = exchange_field(exchange, PROTO_HOST, &names.host_len);
     if (exchange->inflight == 0)
-        exchange->inflight = inflight_begin(&rec);
-    size_t method_len, target_len, host_len;
-    const char *method = exchange_field(exchange, PROTO_METHOD, &method_len);
-    const char *target = exchange_field(exchange, PROTO_TARGET, &target_len);
-    const char *host = exchange_field(exchange, PROTO_HOST, &host_len);
-    inflight_name(exchange->inflight, &rec, method, method_len, target, target_len, host, host_len);
+        exchange->inflight = inflight_begin(&rec, &names);
+    else
+        inflight_name(exchange->inflight, &rec, &names);
 }
 
 /* ---- end ------------------------------------------------------------------------------------------------------------------------ */
@@ -325,8 +347,9 @@ static void write_span(struct conn *conn, struct exchange *exchange, struct otsh
     char state[OTSHIM_TRACESTATE_MAX];
     size_t count = 0;
     size_t len;
-    for (unsigned field = 0; field < PROTO_FIELDS; field++) {
-        if (keys[field] == 0 || !(exchange->seen & 1u << field))
+    for (unsigned left = exchange->seen; left != 0; left &= left - 1) {
+        unsigned field = (unsigned)__builtin_ctz(left);
+        if (keys[field] == 0)
             continue;
         /* A tracestate without a valid traceparent means nothing (W3C Trace Context 4.3). */
         if (field == PROTO_TRACESTATE && exchange->parent_rule != OTSHIM_PARENT_REMOTE &&
@@ -339,10 +362,12 @@ static void write_span(struct conn *conn, struct exchange *exchange, struct otsh
         len = tracestate_get(exchange->ctx.tracestate, state, sizeof state);
         attrs[count++] = (struct span_attr){OTSHIM_ATTR_TRACESTATE, (uint16_t)len, state};
     }
-    const char *text = intern_get(conn->path, &len);
-    attrs[count++] = (struct span_attr){OTSHIM_ATTR_SOCKET_PATH, (uint16_t)len, text};
-    if (exchange->side == CONN_OUTBOUND) {
-        text = intern_get(conn->peer_name, &len);
+    if (conn->path != 0) {
+        const char *text = intern_get(conn->path, &len);
+        attrs[count++] = (struct span_attr){OTSHIM_ATTR_SOCKET_PATH, (uint16_t)len, text};
+    }
+    if (exchange->side == CONN_OUTBOUND && conn->peer_name != 0) {
+        const char *text = intern_get(conn->peer_name, &len);
         attrs[count++] = (struct span_attr){OTSHIM_ATTR_PEER_NAME, (uint16_t)len, text};
     }
     if (frames > 0)

@@ -76,7 +76,21 @@ static bool disclaim(uint32_t index, uint64_t key)
 
 /* ---- drawing ------------------------------------------------------------------------------------------------------------------------- */
 
-static bool draw(struct otshim_inflight *slot, const struct otshim_span_rec *rec, uint64_t key, uint32_t tid)
+/* What is only known with the head: an inbound traceparent puts the span into its caller's trace. */
+static void draw_head(struct otshim_inflight *slot, const struct otshim_span_rec *rec, const struct inflight_names *names)
+{
+    memcpy(slot->trace_id, rec->trace_id, sizeof(slot->trace_id));
+    memcpy(slot->parent_id, rec->parent_id, sizeof(slot->parent_id));
+    slot->protocol = rec->protocol;
+    slot->trace_flags = rec->trace_flags;
+    slot->parent_rule = rec->parent_rule;
+    slot->method_len = (uint8_t)copy_cut(slot->method, sizeof(slot->method), names->method, names->method_len);
+    slot->target_len = (uint8_t)copy_cut(slot->target, sizeof(slot->target), names->target, names->target_len);
+    slot->host_len = (uint8_t)copy_cut(slot->host, sizeof(slot->host), names->host, names->host_len);
+}
+
+static bool draw(struct otshim_inflight *slot, const struct otshim_span_rec *rec, const struct inflight_names *names, uint64_t key,
+                 uint32_t tid)
 {
     uint64_t state = 0;
     const uint64_t first = first_state(key);
@@ -84,17 +98,12 @@ static bool draw(struct otshim_inflight *slot, const struct otshim_span_rec *rec
         return false;
     atomic_thread_fence(memory_order_release); /* the odd state before the contents */
     slot->start_ns = rec->start_ns;
-    memcpy(slot->trace_id, rec->trace_id, sizeof(slot->trace_id));
     memcpy(slot->span_id, rec->span_id, sizeof(slot->span_id));
-    memcpy(slot->parent_id, rec->parent_id, sizeof(slot->parent_id));
     slot->tid = tid;
     slot->kind = rec->kind;
-    slot->protocol = rec->protocol;
-    slot->trace_flags = rec->trace_flags;
-    slot->parent_rule = rec->parent_rule;
     slot->peer = rec->peer;
     slot->local = rec->local;
-    slot->method_len = slot->target_len = slot->host_len = 0;
+    draw_head(slot, rec, names);
     atomic_store(&slot->state, first + STATE_STEP);
     return true;
 }
@@ -109,7 +118,7 @@ static void clear(struct ring *ring, uint32_t index, const uint8_t span_id[8])
             return;
 }
 
-uint32_t inflight_begin(const struct otshim_span_rec *rec)
+uint32_t inflight_begin(const struct otshim_span_rec *rec, const struct inflight_names *names)
 {
     const uint64_t key = key_of(rec->span_id);
     const uint32_t tid = identity_tid();
@@ -124,7 +133,7 @@ uint32_t inflight_begin(const struct otshim_span_rec *rec)
         const int index = claim(key);
         if (index < 0)
             break;
-        if (draw(&ring_inflight(ring)[index], rec, key, tid))
+        if (draw(&ring_inflight(ring)[index], rec, names, key, tid))
             handle = (uint32_t)index + 1;
         else
             disclaim((uint32_t)index, key);
@@ -135,8 +144,7 @@ uint32_t inflight_begin(const struct otshim_span_rec *rec)
     return handle;
 }
 
-void inflight_name(uint32_t handle, const struct otshim_span_rec *rec, const char *method, size_t method_len, const char *target,
-                   size_t target_len, const char *host, size_t host_len)
+void inflight_name(uint32_t handle, const struct otshim_span_rec *rec, const struct inflight_names *names)
 {
     const uint32_t index = handle - 1;
     if (index >= OTSHIM_INFLIGHT_SLOTS || atomic_load(&identity.inflight_owner[index]) != key_of(rec->span_id))
@@ -150,15 +158,7 @@ void inflight_name(uint32_t handle, const struct otshim_span_rec *rec, const cha
     if (state != 0 && (state & 1) == 0 && memcmp(slot->span_id, rec->span_id, 8) == 0 &&
         atomic_compare_exchange_strong(&slot->state, &state, state + 1)) {
         atomic_thread_fence(memory_order_release);
-        /* What only became known with the head: an inbound traceparent puts the span into its caller's trace. */
-        memcpy(slot->trace_id, rec->trace_id, sizeof(slot->trace_id));
-        memcpy(slot->parent_id, rec->parent_id, sizeof(slot->parent_id));
-        slot->protocol = rec->protocol;
-        slot->trace_flags = rec->trace_flags;
-        slot->parent_rule = rec->parent_rule;
-        slot->method_len = (uint8_t)copy_cut(slot->method, sizeof(slot->method), method, method_len);
-        slot->target_len = (uint8_t)copy_cut(slot->target, sizeof(slot->target), target, target_len);
-        slot->host_len = (uint8_t)copy_cut(slot->host, sizeof(slot->host), host, host_len);
+        draw_head(slot, rec, names);
         atomic_store(&slot->state, state + STATE_STEP);
     }
     identity_leave(ring);

@@ -27,11 +27,15 @@ void span_log(uint8_t severity, const char *text);
 /* One more of a counter of ring.h. Relaxed; before there is a ring it is kept and added later. */
 void span_count(enum otshim_counter counter);
 
-/* In flight: claims a slot and fills it from rec (ids, kind, start, addresses), method, target and host (may be NULL/0). Returns the slot's
- * handle, 0 when none is free (counted). inflight_name adds the names once they are known. A handle stays good across a change of ring. */
-uint32_t inflight_begin(const struct otshim_span_rec *rec);
-void inflight_name(uint32_t handle, const struct otshim_span_rec *rec, const char *method, size_t method_len, const char *target,
-                   size_t target_len, const char *host, size_t host_len);
+/* In flight: claims a slot and draws the span into it, from rec (ids, kind, protocol, parent rule, start, addresses: nothing else of it is
+ * looked at) and its names, as far as there are any (NULL/0). Returns the slot's handle, 0 when none is free (counted). inflight_name draws
+ * again what a head can change: all but kind, start and addresses. A handle stays good across a change of ring. */
+struct inflight_names {
+    const char *method, *target, *host;
+    size_t method_len, target_len, host_len;
+};
+uint32_t inflight_begin(const struct otshim_span_rec *rec, const struct inflight_names *names);
+void inflight_name(uint32_t handle, const struct otshim_span_rec *rec, const struct inflight_names *names);
 void inflight_end(uint32_t handle, const uint8_t span_id[8]);
 
 /* Cheap look after a wait (epoll_wait, poll, accept returned): if unread records lie in the ring and the exporter's heartbeat has

@@ -21,6 +21,8 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
+static const struct inflight_names nameless;
+
 #define SECOND 1000000000ull
 
 static struct taker taker;
@@ -273,8 +275,8 @@ static void *writer(void *arg)
         struct otshim_span_rec begun = {.start_ns = atomic_load(&fake_now)};
         const uint64_t span = id << 48 | (i + 1);
         memcpy(begun.span_id, &span, 8);
-        const uint32_t handle = inflight_begin(&begun);
-        inflight_name(handle, &begun, "GET", 3, "/", 1, NULL, 0);
+        const uint32_t handle = inflight_begin(&begun, &nameless);
+        inflight_name(handle, &begun, &(struct inflight_names){.method = "GET", .method_len = 3, .target = "/", .target_len = 1});
         write_at(i, id, atomic_fetch_add(&fake_now, SECOND / 1000));
         inflight_end(handle, begun.span_id);
         atomic_fetch_add(&ended, 1);
@@ -462,7 +464,7 @@ static void test_fork(void **state)
     write_at(0, 0, t);
     consumer_open(&parent, taker_accept(&taker, 1000));
     struct otshim_span_rec begun = {.start_ns = t, .span_id = {1, 2, 3, 4, 5, 6, 7, 8}};
-    const uint32_t handle = inflight_begin(&begun);
+    const uint32_t handle = inflight_begin(&begun, &nameless);
     assert_int_not_equal(handle, 0);
     pid_t pid = (pid_t)syscall(SYS_fork);
     if (pid == 0) {
@@ -717,8 +719,14 @@ static void test_cost(void **state)
     clock_gettime(CLOCK_MONOTONIC, &a);
     struct otshim_span_rec rec = {.start_ns = t, .span_id = {1, 2, 3, 4, 5, 6, 7, 8}};
     for (int i = 0; i < N; i++) {
-        uint32_t handle = inflight_begin(&rec);
-        inflight_name(handle, &rec, "GET", 3, "/orders/1?x=yz", 14, "127.0.0.1:8080", 14);
+        uint32_t handle = inflight_begin(&rec, &nameless);
+        inflight_name(handle, &rec,
+                      &(struct inflight_names){.method = "GET",
+                                               .method_len = 3,
+                                               .target = "/orders/1?x=yz",
+                                               .target_len = 14,
+                                               .host = "127.0.0.1:8080",
+                                               .host_len = 14});
         inflight_end(handle, rec.span_id);
     }
     clock_gettime(CLOCK_MONOTONIC, &b);

@@ -10,6 +10,8 @@
 #include "span/handover.h"
 #include "span/span.h"
 
+static const struct inflight_names nameless;
+
 #define SECOND 1000000000ull
 
 static struct taker taker;
@@ -59,7 +61,7 @@ static void test_one(void **state)
     reset();
     taker_bind(&taker);
     struct otshim_span_rec rec = span(1);
-    const uint32_t handle = inflight_begin(&rec); /* the first thing a process does: makes the ring */
+    const uint32_t handle = inflight_begin(&rec, &nameless); /* the first thing a process does: makes the ring */
     struct otshim_shm *shm = taker_accept(&taker, 1000);
     assert_non_null(shm);
     assert_int_not_equal(handle, 0);
@@ -74,14 +76,17 @@ static void test_one(void **state)
     char target[300];
     memset(target, 't', sizeof(target));
     rec.trace_id[0] = 2; /* an inbound traceparent */
-    inflight_name(handle, &rec, "GET", 3, target, sizeof(target), "a.example", 9);
+    inflight_name(
+        handle, &rec,
+        &(struct inflight_names){
+            .method = "GET", .method_len = 3, .target = target, .target_len = sizeof(target), .host = "a.example", .host_len = 9});
     assert_int_not_equal(atomic_load(&slot->state), first);
     assert_int_equal(slot->trace_id[0], 2);
     assert_int_equal(slot->method_len, 3);
     assert_int_equal(slot->target_len, sizeof(slot->target));
     assert_int_equal(slot->host_len, 9);
     struct otshim_span_rec other = span(2);
-    inflight_name(handle, &other, "PUT", 3, NULL, 0, NULL, 0); /* not his */
+    inflight_name(handle, &other, &(struct inflight_names){.method = "PUT", .method_len = 3}); /* not his */
     inflight_end(handle, other.span_id);
     assert_memory_equal(slot->method, "GET", 3);
     assert_int_equal(shown(shm), 1);
@@ -90,7 +95,7 @@ static void test_one(void **state)
     inflight_end(handle, rec.span_id);
     inflight_end(0, rec.span_id);
     inflight_end(~0u, rec.span_id);
-    inflight_name(0, &rec, NULL, 0, NULL, 0, NULL, 0);
+    inflight_name(0, &rec, &nameless);
     assert_int_equal(atomic_load(&identity.inflight_used), 0);
 }
 
@@ -102,7 +107,7 @@ static void test_full(void **state)
     taker_bind(&taker);
     for (unsigned i = 0; i < OTSHIM_INFLIGHT_SLOTS + 10; i++) {
         struct otshim_span_rec rec = span(i + 1);
-        handles[i] = inflight_begin(&rec);
+        handles[i] = inflight_begin(&rec, &nameless);
         assert_true((handles[i] != 0) == (i < OTSHIM_INFLIGHT_SLOTS));
     }
     struct otshim_shm *shm = taker_accept(&taker, 1000);
@@ -114,7 +119,7 @@ static void test_full(void **state)
     }
     assert_int_equal(shown(shm), 0);
     struct otshim_span_rec rec = span(5000);
-    assert_int_not_equal(inflight_begin(&rec), 0);
+    assert_int_not_equal(inflight_begin(&rec, &nameless), 0);
 }
 
 /* What is in flight when the exporter changes is shown to the next one under the same handle; what ended meanwhile is not. */
@@ -125,8 +130,10 @@ static void test_change_of_ring(void **state)
     reset();
     for (unsigned i = 0; i < 100; i++) {
         struct otshim_span_rec rec = span(i + 1);
-        handles[i] = inflight_begin(&rec);
-        inflight_name(handles[i], &rec, "GET", 3, "/", 1, "h", 1);
+        handles[i] = inflight_begin(&rec, &nameless);
+        inflight_name(
+            handles[i], &rec,
+            &(struct inflight_names){.method = "GET", .method_len = 3, .target = "/", .target_len = 1, .host = "h", .host_len = 1});
     }
     for (unsigned i = 0; i < 100; i += 2) {
         struct otshim_span_rec rec = span(i + 1);
@@ -143,7 +150,7 @@ static void test_change_of_ring(void **state)
     assert_int_equal(shown(shm), 0);
     struct otshim_span_rec ended = span(2), begun = span(2000);
     inflight_end(handles[1], ended.span_id);
-    const uint32_t new_handle = inflight_begin(&begun);
+    const uint32_t new_handle = inflight_begin(&begun, &nameless);
     assert_int_not_equal(new_handle, 0);
     identity_leave(ring);
     atomic_fetch_add(&shm->heartbeat, 1);
@@ -168,11 +175,11 @@ static void test_nonsense_in_table(void **state)
     reset();
     taker_bind(&taker);
     struct otshim_span_rec rec = span(1);
-    uint32_t handle = inflight_begin(&rec);
+    uint32_t handle = inflight_begin(&rec, &nameless);
     struct otshim_shm *shm = taker_accept(&taker, 1000);
     memset(slots(shm), 0xff, sizeof(struct otshim_inflight) * OTSHIM_INFLIGHT_SLOTS);
     inflight_end(handle, rec.span_id);
-    handle = inflight_begin(&rec); /* not shown, but nothing worse */
+    handle = inflight_begin(&rec, &nameless); /* not shown, but nothing worse */
     assert_int_equal(handle, 0);
     assert_int_equal(atomic_load(&identity.inflight_used), 0);
 }
