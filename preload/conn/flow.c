@@ -55,7 +55,8 @@ static size_t call_site(struct flow *flow, const struct exchange *exchange, int 
     return stack_capture(stack, OTSHIM_STACK_MAX);
 }
 
-static void end_with_stack(struct flow *flow, struct exchange *exchange, uint8_t end, int error)
+/* Not inlined: the events before an END need no such room on the stack. */
+static __attribute__((noinline)) void end_with_stack(struct flow *flow, struct exchange *exchange, uint8_t end, int error)
 {
     uint64_t stack[OTSHIM_STACK_MAX];
     bool failed = end != OTSHIM_END_COMPLETE || exchange->status >= 400;
@@ -120,7 +121,8 @@ static void on_response(struct flow *flow, const struct proto_event *event)
     if (conn->role == CONN_OUTBOUND && !flow->response_read) {
         flow->response_read = true;
         flow->response_has_owner = exchange->has_owner;
-        flow->response_owner = exchange->owner;
+        if (exchange->has_owner)
+            flow->response_owner = exchange->owner;
     }
     switch (event->type) {
     case PROTO_BEGIN:
@@ -390,7 +392,9 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
             ctx_clear();
         return;
     }
-    struct flow flow = {.conn = conn, .fd = watch->fd, .blocking = blocking};
+    struct flow flow;
+    flow_begin(&flow, conn, watch->fd);
+    flow.blocking = blocking;
     flow_result_locked(conn, result, error);
     if (result > 0) {
         set_role(conn, CONN_INBOUND);
@@ -454,7 +458,8 @@ static void sent(const struct watch *watch, const struct iovec *iov, size_t iovc
         errno = error;
         return;
     }
-    struct flow flow = {.conn = conn, .fd = watch->fd};
+    struct flow flow;
+    flow_begin(&flow, conn, watch->fd);
     flow_result_locked(conn, result, error);
     if (result > 0) {
         set_role(conn, CONN_OUTBOUND);

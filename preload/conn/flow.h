@@ -11,6 +11,7 @@
 #define OTSHIM_FLOW_H
 
 #include "conn/state.h"
+#include <string.h>
 
 struct watch {
     struct conn *conn;
@@ -74,9 +75,16 @@ struct flow {
     const struct exchange_writer *writer; /* NULL: the calling thread */
     /* What happened, for the context of the thread. */
     bool response_read;
-    struct ctx response_owner;
     bool response_has_owner;
+    struct ctx response_owner; /* if response_has_owner; the last, because not initialised */
 };
+
+static inline void flow_begin(struct flow *flow, struct conn *conn, int fd)
+{
+    memset(flow, 0, offsetof(struct flow, response_owner));
+    flow->conn = conn;
+    flow->fd = fd;
+}
 
 /* Remembers for whom the thread writes on a connection that is not parsed. */
 void flow_note_writer_locked(struct conn *conn);
