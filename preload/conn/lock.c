@@ -45,15 +45,13 @@ static void after_stale_owner(struct conn *conn)
     atomic_store_explicit(&conn->phase, CONN_PASS, memory_order_relaxed);
 }
 
-bool conn_lock(struct conn *conn)
+static bool lock_slowly(struct conn *conn, uint64_t mine)
 {
-    uint64_t mine = self();
     for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
         uint64_t word = atomic_load_explicit(&conn->lock, memory_order_relaxed);
-        if (OTSHIM_LIKELY(!is_held(word))) {
-            if (OTSHIM_LIKELY(
-                    atomic_compare_exchange_weak_explicit(&conn->lock, &word, mine, memory_order_acquire, memory_order_relaxed))) {
-                if (OTSHIM_UNLIKELY(word != 0))
+        if (!is_held(word)) {
+            if (atomic_compare_exchange_weak_explicit(&conn->lock, &word, mine, memory_order_acquire, memory_order_relaxed)) {
+                if (word != 0)
                     after_stale_owner(conn);
                 return true;
             }
@@ -63,6 +61,15 @@ bool conn_lock(struct conn *conn)
         pause_briefly();
     }
     return false;
+}
+
+bool conn_lock(struct conn *conn)
+{
+    uint64_t mine = self(), free = 0;
+    if (OTSHIM_LIKELY(
+            atomic_compare_exchange_strong_explicit(&conn->lock, &free, mine, memory_order_acquire, memory_order_relaxed)))
+        return true;
+    return lock_slowly(conn, mine);
 }
 
 void conn_pass_locked(struct conn *conn, uint8_t end, int error)
@@ -88,8 +95,7 @@ static bool carry_out(struct conn *conn, uint64_t requests)
 static void unlock(struct conn *conn, bool finished)
 {
     uint64_t word = self();
-    while (OTSHIM_UNLIKELY(
-        !atomic_compare_exchange_strong_explicit(&conn->lock, &word, 0, memory_order_release, memory_order_relaxed))) {
+    while (!atomic_compare_exchange_strong_explicit(&conn->lock, &word, 0, memory_order_release, memory_order_relaxed)) {
         uint64_t requests = word & CONN_REQUESTS;
         if (requests == 0)
             return; /* not ours: a child forked by a system call in the middle of this. The word is stale there. */
@@ -104,7 +110,10 @@ static void unlock(struct conn *conn, bool finished)
 
 void conn_unlock(struct conn *conn)
 {
-    unlock(conn, false);
+    uint64_t word = self();
+    if (OTSHIM_UNLIKELY(
+            !atomic_compare_exchange_strong_explicit(&conn->lock, &word, 0, memory_order_release, memory_order_relaxed)))
+        unlock(conn, false);
 }
 
 static void request(struct conn *conn, uint64_t what)

@@ -68,32 +68,31 @@ static void seed_thread(uint64_t now)
     seed_generation = now;
 }
 
-static uint64_t next(void)
+/* n counter values, the first of them. */
+static inline uint64_t take(unsigned n)
 {
     uint64_t now = generation();
     if (OTSHIM_UNLIKELY(seed_generation != now))
         seed_thread(now);
-    uint64_t count = __atomic_fetch_add(&seed.counter, 1, __ATOMIC_RELAXED);
-    return mix(mix(count * 0x9e3779b97f4a7c15ull + seed.key[0]) ^ seed.key[1]);
+    return __atomic_fetch_add(&seed.counter, n, __ATOMIC_RELAXED);
 }
 
-static uint64_t next_not_zero(void)
+/* Never 0: one value in 2^64 would be. */
+static inline uint64_t id_of(uint64_t count)
 {
-    uint64_t id;
-    do
-        id = next();
-    while (OTSHIM_UNLIKELY(id == 0));
-    return id;
+    uint64_t id = mix(mix(count * 0x9e3779b97f4a7c15ull + seed.key[0]) ^ seed.key[1]);
+    return OTSHIM_LIKELY(id != 0) ? id : 1;
 }
 
 void ids_span(uint8_t span_id[8])
 {
-    uint64_t id = next_not_zero();
+    uint64_t id = id_of(take(1));
     memcpy(span_id, &id, 8);
 }
 
 void ids_trace(uint8_t trace_id[16])
 {
-    uint64_t id[2] = {next(), next_not_zero()};
+    uint64_t count = take(2);
+    uint64_t id[2] = {id_of(count), id_of(count + 1)};
     memcpy(trace_id, id, 16);
 }
