@@ -297,5 +297,6 @@ MODELS = [
     # Ruby
     Model("Puma, 16 threads", puma(0, 16), free("close", "kept", "thread"), requests=500),
     Model("Puma, 2 workers x 8 threads", puma(2, 8), free("close", "kept", "thread"), requests=500, short=False),
-    Model("WEBrick", webrick, owned("close", "kept") | free("thread"), requests=300),
+    # Net::HTTP asks a kept connection whether it is still good; the thread that listens for signals just then asks two descriptors at once
+    Model("WEBrick", webrick, owned("close") | {"kept": 95} | free("thread"), requests=300),
 ]
