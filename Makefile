@@ -11,7 +11,7 @@ CFLAGS ?= -O2 -g
 COMMON := -std=gnu11 $(WARN) -Iinclude -DOTSHIM_VERSION='"$(VERSION)"' -fno-omit-frame-pointer -MMD -MP
 
 # ---- the library: libc alone, hidden by default, no lazily bound symbol of our own ----------------------------------------------
-PRELOAD_SRC := $(wildcard preload/*.c preload/*/*.c)
+PRELOAD_SRC := $(wildcard preload/*.c preload/*/*.c preload/*/*/*.c)
 PRELOAD_OBJ := $(PRELOAD_SRC:%.c=$(BUILD)/pic/%.o)
 PRELOAD_CFLAGS := $(COMMON) -Ipreload -include preload/base/symver.h -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-plt -D_GNU_SOURCE -U_FORTIFY_SOURCE \
                   -fno-stack-protector -fno-exceptions -fno-asynchronous-unwind-tables -funwind-tables

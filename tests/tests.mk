@@ -38,10 +38,10 @@ FUZZ_FLAGS := -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=a
 FUZZ_PRELOAD := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_preload_*.c))
 FUZZ_EXPORTER := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_exporter_*.c))
 
-$(FUZZ_PRELOAD): $(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard preload/proto/*.[ch] preload/context/*.[ch] preload/span/*.[ch] preload/base/*.[ch])
+$(FUZZ_PRELOAD): $(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard preload/proto/*.[ch] preload/context/*.[ch] preload/context/*/*.[ch] preload/span/*.[ch] preload/base/*.[ch])
 	@mkdir -p $(@D)
 	$(FUZZ_CC) -std=gnu11 -Iinclude -Ipreload -D_GNU_SOURCE -DOTSHIM_VERSION='"$(VERSION)"' $(FUZZ_FLAGS) $< \
-	  $(wildcard preload/proto/*.c preload/context/*.c preload/span/*.c preload/base/*.c) -ldl -lpthread -o $@
+	  $(wildcard preload/proto/*.c preload/context/*.c preload/context/*/*.c preload/span/*.c preload/base/*.c) -ldl -lpthread -o $@
 $(FUZZ_EXPORTER): $(BUILD)/fuzz/%: tests/fuzz/%.c $(EXPORTER_SRC) $(wildcard exporter/*/*.h include/otshim/*.h) $(EXPORTER_PROTO_C)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(EXPORTER_CFLAGS) -MF $@.d $(FUZZ_FLAGS) $< $(filter-out exporter/main.c,$(EXPORTER_SRC)) $(EXPORTER_PROTO_C) $(EXPORTER_LIBS) -o $@

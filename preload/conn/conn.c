@@ -26,6 +26,7 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     conn->role = role;
     conn->transport = transport;
     conn->fork_generation = otshim_fork_generation;
+    conn->runtime = NULL;
     conn->oldest = conn->newest = conn->spare = NULL;
     conn->exchanges = conn->feeds = 0;
     memset(&conn->peer, 0, sizeof conn->peer);
@@ -55,6 +56,9 @@ void conn_finish_locked(struct conn *conn)
     connect_settle_locked(conn, NULL, OTSHIM_END_ABANDONED);
     connect_call_end(conn);
     inject_drop_debt(conn);
+    if (conn->runtime != NULL)
+        runtime_conn_free(conn->runtime);
+    conn->runtime = NULL;
     atomic_store_explicit(&conn->phase, CONN_PASS, memory_order_relaxed);
     atomic_fetch_add_explicit(&conn->generation, 1, memory_order_release);
 }
@@ -171,7 +175,37 @@ void conn_accepted(int listen_fd, int fd, const struct sockaddr *addr, socklen_t
     addr_from_sockaddr(&conn->peer, NULL, addr, len);
     conn->local = listener->local;
     conn->path = listener->path;
+    const struct runtime_listener *runtime = runtime_listening();
+    if (runtime != NULL)
+        conn->runtime = runtime_conn_new();
+    struct runtime_ref ref = runtime_ref(conn->runtime);
     fd_put(fd, &conn->object);
+    if (runtime != NULL)
+        runtime->accepted(&ref);
+}
+
+void conn_runtime(int fd, struct runtime_ref *out)
+{
+    struct conn *conn = fd_conn(fd);
+    struct watch watch;
+    out->conn = NULL;
+    if (conn == NULL || conn->role != CONN_INBOUND || !watch_begin(&watch, fd) || !watch_lock(&watch))
+        return;
+    *out = runtime_ref(watch.conn->runtime);
+    conn_unlock(watch.conn);
+}
+
+void conn_write_later(int fd, const struct ctx *ctx)
+{
+    struct conn *conn = fd_conn(fd);
+    struct watch watch;
+    if (conn == NULL || conn->role != CONN_OUTBOUND || !watch_begin(&watch, fd) || !watch_lock(&watch))
+        return;
+    if (watch.conn->runtime == NULL && ctx != NULL)
+        watch.conn->runtime = runtime_conn_new();
+    if (watch.conn->runtime != NULL)
+        runtime_conn_set(watch.conn->runtime, ctx);
+    conn_unlock(watch.conn);
 }
 
 void conn_shutdown(int fd, int how)

@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "conn/names.h"
 #include "conn/table.h"
+#include "context/runtime.h"
 #include <netdb.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -29,6 +30,13 @@ void conn_closing(int fd); /* before the real close: another thread may get the 
 void conn_closing_range(unsigned first, unsigned last);
 void conn_duped(int fd, int newfd); /* also dup2/dup3 over an open newfd, which closes it */
 void conn_passed(int fd);           /* a descriptor came by SCM_RIGHTS: found out what it is */
+
+/* ---- for the runtimes (context/runtime.h) ------------------------------------------------------------------------------------ */
+/* The inbound connection behind a descriptor, as a runtime may refer to it; none: .conn is NULL. */
+void conn_runtime(int fd, struct runtime_ref *out);
+/* The program hands over bytes for this outbound connection which will be sent later, from its event loop: they are for ctx; NULL: for
+ * nobody. */
+void conn_write_later(int fd, const struct ctx *ctx);
 
 /* All spans that are unfinished end now (process exit, exec): reason is an enum otshim_end. */
 void conn_end_all(uint8_t reason);

@@ -16,6 +16,16 @@ static inline uintptr_t this_thread(void)
 
 /* ---- begin ------------------------------------------------------------------------------------------------------------------- */
 
+/* By what the program's event loop sends now, but got earlier. */
+static bool written_for(struct conn *conn, struct ctx *owner)
+{
+    struct runtime_ref ref = runtime_ref(conn->runtime);
+    if (!runtime_conn_get(&ref, owner))
+        return false;
+    runtime_conn_set(conn->runtime, NULL);
+    return true;
+}
+
 /* For whom is this outbound request made? Asked at its first byte, in the thread that sends it. */
 static void decide_outbound(struct conn *conn, struct exchange *exchange, const struct exchange_writer *writer)
 {
@@ -24,14 +34,15 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
         exchange->has_owner = writer->known;
         exchange->owner = writer->ctx;
     } else {
-        exchange->has_owner = ctx_current(&exchange->owner);
+        exchange->has_owner = ctx_current(&exchange->owner) || written_for(conn, &exchange->owner);
     }
     /* A connection that was made without waiting is written to when the loop finds it writable, between other events: what the thread read
      * last is then somebody else's. connect() was called for the request, or for nobody. */
     if (first && conn->connect_async && !(exchange->has_owner && exchange->owner.rule == OTSHIM_PARENT_RUNTIME))
         exchange->has_owner = false;
     exchange->parent_rule = exchange->has_owner ? exchange->owner.rule : OTSHIM_PARENT_NONE;
-    if (!exchange->has_owner && first && conn->origin.has_parent) {
+    /* A runtime's "for nobody" is an answer: the one for whom a pool makes a connection need not be the first to use it. */
+    if (!exchange->has_owner && first && conn->origin.has_parent && conn->origin.rule != OTSHIM_PARENT_RUNTIME) {
         exchange->owner = conn->origin;
         exchange->has_owner = true;
         exchange->parent_rule = OTSHIM_PARENT_CONNECT;
@@ -87,6 +98,8 @@ struct exchange *exchange_begin(struct conn *conn, uint8_t side, uint64_t now, c
     exchange->reused = conn->parse.served > 0;
     if (side == CONN_OUTBOUND)
         decide_outbound(conn, exchange, writer);
+    else if (conn->runtime != NULL)
+        runtime_conn_begin(conn->runtime, conn->oldest != NULL);
     link_newest(conn, exchange);
     return exchange;
 }

@@ -315,13 +315,46 @@ void flow_result_locked(struct conn *conn, ssize_t result, int error)
 
 /* A thread that reads from an inbound connection works for the one request that is unanswered on it. Two of them (pipelining): which one the
  * program turns to next is its own affair, so neither. A head that is not complete has no identity yet. */
-static void context_inbound(struct conn *conn)
+static const struct ctx *context_inbound(struct conn *conn)
 {
     struct exchange *exchange = conn->oldest;
-    if (exchange != NULL && exchange->next == NULL && exchange->head_done && exchange->fork_generation == otshim_fork_generation)
+    if (exchange != NULL && exchange->next == NULL && exchange->head_done && exchange->fork_generation == otshim_fork_generation) {
         ctx_enter(&exchange->ctx);
+        if (conn->runtime != NULL)
+            runtime_conn_set(conn->runtime, &exchange->ctx);
+        return &exchange->ctx;
+    }
+    ctx_clear();
+    return NULL;
+}
+
+/* What a runtime is told once the lock is given back: it may wait for a lock of its own. */
+struct runtime_news {
+    struct runtime_ref conn;
+    bool inbound, known;
+    struct ctx ctx;
+};
+
+static void news_inbound(struct runtime_news *news, const struct conn *conn, const struct ctx *ctx)
+{
+    if (OTSHIM_LIKELY(runtime_listening() == NULL))
+        return;
+    news->inbound = true;
+    news->conn = runtime_ref(conn->runtime);
+    news->known = ctx != NULL;
+    if (ctx != NULL)
+        news->ctx = *ctx;
+}
+
+static void news_tell(const struct runtime_news *news)
+{
+    const struct runtime_listener *listener = runtime_listening();
+    if (OTSHIM_LIKELY(listener == NULL))
+        return;
+    if (news->inbound)
+        listener->received(&news->conn, news->known ? &news->ctx : NULL);
     else
-        ctx_clear();
+        listener->idle();
 }
 
 /* Bytes that we do not understand. Inbound: somebody's request, whose we cannot say. Outbound: the answer to whoever wrote last, if
@@ -343,6 +376,10 @@ static void context_outbound(struct flow *flow)
         return;
     }
     owner = flow->response_owner;
+    if (owner.rule == OTSHIM_PARENT_RUNTIME) {
+        ctx_clear(); /* it is asked again: the thread may have gone on to something else, which no read of ours would tell */
+        return;
+    }
     if (owner.rule != OTSHIM_PARENT_INHERITED && owner.rule != OTSHIM_PARENT_ENVIRON)
         owner.rule = OTSHIM_PARENT_THREAD;
     ctx_enter(&owner);
@@ -395,6 +432,8 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
     struct flow flow;
     flow_begin(&flow, conn, watch->fd);
     flow.blocking = blocking;
+    struct runtime_news news;
+    news.inbound = false;
     flow_result_locked(conn, result, error);
     if (result > 0) {
         set_role(conn, CONN_INBOUND);
@@ -411,13 +450,14 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
         if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS && !flow.response_read)
             context_unparsed(conn);
         else if (conn->role == CONN_INBOUND)
-            context_inbound(conn);
+            news_inbound(&news, conn, context_inbound(conn));
         else
             context_outbound(&flow);
     } else if (result == 0 && asked > 0) {
         end_of_stream(&flow);
     }
     conn_unlock(conn);
+    news_tell(&news);
     errno = error;
 }
 

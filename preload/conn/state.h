@@ -23,6 +23,7 @@
 
 #include "conn/conn.h"
 #include "context/context.h"
+#include "context/runtime.h"
 #include "proto/proto.h"
 #include <otshim/record.h>
 #include <sys/un.h>
@@ -102,6 +103,7 @@ struct conn {
 
     uint32_t fork_generation; /* of the process that made it */
 
+    struct runtime_conn *runtime; /* NULL: no runtime has asked for it. Its life is the connection's */
     struct exchange *oldest, *newest; /* in order of their requests */
     struct exchange *spare;           /* taken back by a rollback: the same requests come again, with the same ids */
     uint32_t exchanges;

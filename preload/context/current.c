@@ -13,10 +13,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-const struct ctx_runtime ctx_runtimes[] = {
-    {NULL, NULL},
-};
-
 static OTSHIM_TLS struct {
     volatile uint32_t change;
     volatile uint8_t valid;
@@ -81,6 +77,7 @@ void ctx_leave(const uint8_t span_id[8])
 void ctx_clear(void)
 {
     mine.valid = 0;
+    runtime_idle();
 }
 
 void ctx_inherit(const struct ctx *ctx)

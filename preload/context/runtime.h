@@ -1,11 +1,35 @@
 /* runtime.h - rule 1: a runtime that multiplexes many requests on one thread says itself which of them runs.
  *
- * An adapter is one entry of ctx_runtimes[]; it is asked for the calling thread's context before our own causality is. The table has no
- * entry yet: this is where they go. */
+ * An adapter is one entry of ctx_runtimes[]; it is asked for the calling thread's context before our own causality is. In the other
+ * direction it is told what came: a connection was accepted, bytes of an inbound request were read, the thread read something else or
+ * waits. There is one adapter in a process at most that wants to know (runtime_listener); everybody else pays one load and one branch.
+ *
+ * Programs read requests by connection as often as by request: the task of asyncio.start_server is made when the connection is, before
+ * there is a request. So a runtime may also be given the connection, as a handle that leads to the request which is being answered on it
+ * when the question is asked (struct runtime_conn). */
 #ifndef OTSHIM_CONTEXT_RUNTIME_H
 #define OTSHIM_CONTEXT_RUNTIME_H
 
 #include "context/context.h"
+#include <stdatomic.h>
+
+/* A connection as the runtimes know it. Type-stable memory: a stale reference is recognised by its generation.
+ *
+ * Inbound: the one request that it works on. A second one that arrives while the first is unanswered (pipelining) leaves none, until a
+ * request finds the connection at rest again: in which order the program takes them up, and from where, is its own affair.
+ * Outbound: for whom the program has handed over bytes that are sent later. */
+struct runtime_conn {
+    _Atomic uint32_t generation;
+    _Atomic uint32_t change; /* odd while .ctx is being written; one writer at a time, who holds the connection's lock */
+    _Atomic uint8_t known;   /* .ctx is one */
+    _Atomic uint8_t pipelined;
+    struct ctx ctx;
+};
+
+struct runtime_ref {
+    struct runtime_conn *conn; /* NULL: none */
+    uint32_t generation;
+};
 
 struct ctx_runtime {
     const char *name; /* "cpython", "node", ... */
@@ -15,5 +39,41 @@ struct ctx_runtime {
 };
 
 extern const struct ctx_runtime ctx_runtimes[]; /* ends with .current == NULL */
+
+/* What an adapter is told, on the thread where it happened, without any lock of ours held. errno need not be preserved. */
+struct runtime_listener {
+    void (*accepted)(const struct runtime_ref *conn);
+    /* Bytes were read from an inbound connection; ctx NULL: of no request in particular. */
+    void (*received)(const struct runtime_ref *conn, const struct ctx *ctx);
+    void (*idle)(void); /* bytes of something else, or the thread is about to wait for events. Async-signal-safe */
+};
+
+extern _Atomic(const struct runtime_listener *) runtime_listener;
+
+static inline const struct runtime_listener *runtime_listening(void)
+{
+    return atomic_load_explicit(&runtime_listener, memory_order_acquire);
+}
+
+static inline void runtime_idle(void)
+{
+    const struct runtime_listener *listener = runtime_listening();
+    if (OTSHIM_UNLIKELY(listener != NULL))
+        listener->idle();
+}
+
+/* ---- runtime.c. The first four by the holder of the connection's lock. ------------------------------------------------------------------- */
+struct runtime_conn *runtime_conn_new(void); /* NULL: no memory */
+void runtime_conn_free(struct runtime_conn *conn);
+void runtime_conn_begin(struct runtime_conn *conn, bool pipelined);      /* a request's first byte */
+void runtime_conn_set(struct runtime_conn *conn, const struct ctx *ctx); /* NULL: for nobody */
+
+/* For anyone, at any time. False: there is none now. */
+bool runtime_conn_get(const struct runtime_ref *ref, struct ctx *out);
+bool runtime_conn_pipelined(const struct runtime_ref *ref);
+static inline struct runtime_ref runtime_ref(struct runtime_conn *conn)
+{
+    return (struct runtime_ref){conn, conn != NULL ? atomic_load_explicit(&conn->generation, memory_order_acquire) : 0};
+}
 
 #endif

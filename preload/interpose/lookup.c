@@ -197,3 +197,9 @@ void lookup_next(struct lookup_item *items, size_t n)
     for (size_t i = 0; !any && i < n && dlsym != NULL; i++)
         items[i].found = dlsym(RTLD_NEXT, items[i].name);
 }
+
+void lookup_any(struct lookup_item *items, size_t n)
+{
+    struct walk walk = {.items = items, .n = n, .after_us = true};
+    dl_iterate_phdr(visit, &walk);
+}

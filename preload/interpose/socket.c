@@ -4,6 +4,7 @@
 #include "conn/flow.h"
 #include "conn/inject.h"
 #include "context/context.h"
+#include "interpose/python.h"
 #include "interpose/quiet.h"
 #include "interpose/wrap.h"
 #include "span/span.h"
@@ -52,7 +53,7 @@ WRAP(int, bind, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 WRAP(int, listen, (int fd, int backlog))
 {
     if (watching())
-        PRESERVE_ERRNO(stack_prepare());
+        PRESERVE_ERRNO((stack_prepare(), python_look(true)));
     int result = REAL(listen)(fd, backlog);
     if (result == 0 && watching())
         PRESERVE_ERRNO(conn_listening(fd));
@@ -82,6 +83,7 @@ static int accept_watched(int fd, struct sockaddr *addr, socklen_t *addrlen, int
             own_len = own_len < sizeof own ? own_len : sizeof own;
             memcpy(&own, addr, own_len); /* what was cut is too short for its family, and left out */
         }
+        python_look(false);
         conn_accepted(fd, result, (struct sockaddr *)&own, own_len);
     }
     span_tick();

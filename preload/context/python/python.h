@@ -1,0 +1,122 @@
+/* python.h - CPython's own answer to "for whom does this run?": a context variable of ours.
+ *
+ * asyncio gives every task and every callback a copy of the context (PEP 567) of the code that made it, and threads that work for a
+ * coroutine (asyncio.to_thread, the thread pool of Starlette) run in a copy of its context. So a value that is put into the context in which
+ * a request's task is made is found wherever work for that request is done - at any concurrency, and after its response.
+ *
+ * What the value is. An immutable bytes object with a struct python_value: the request's whole context, so that reading it needs no table
+ * and no lock - the context's tree (a HAMT, whose nodes never change) keeps it alive, and only the thread itself can change which
+ * context it is in. Or a connection (context/runtime.h), where the task was made before the request came. Or "for nobody".
+ *
+ * How it is read (walk.c): at each outbound exchange, at its send, without the GIL and without a Python call but for the look at
+ * the thread's state: two loads to the tree, at most seven down it.
+ *
+ * How it gets in (pending.c, value.c). Not at the recv() of a request: the context of the moment is that of the reader callback, or of the
+ * whole server. What was read is kept as pending and put into each *copy* of the context that is made (interpose/python.c stands in
+ * PyContext_CopyCurrent; the GIL is held there):
+ *
+ *   asyncio's own loop  in copies of the very context in which recv() or accept() was called, until the thread waits for events or reads on
+ *   uvloop              recv() is libuv's and all connections of a server share a context: in any copy, until the libuv callback ends;
+ *                       and the connection, where uvloop asks for its addresses, which it does right before connection_made()
+ *   neither             in copies made by a thread that works for a request by rule 2 or 3
+ *   greenlets           each has a context: set there and then, at the recv() (the one case that takes the GIL)
+ *
+ * What a thread's own read says (rule 2) is worth nothing where many tasks share the thread: there the answer without a value is "nobody".
+ *
+ * Offsets in the interpreter's structures are found and tested at run time (python_setup). If that fails, or on a version not known
+ * to fit, nothing is ever set, such threads work for nobody, and one line goes to the exporter's log. */
+#ifndef OTSHIM_CONTEXT_PYTHON_H
+#define OTSHIM_CONTEXT_PYTHON_H
+
+#include "context/runtime.h"
+
+typedef struct python_object PyObject; /* opaque: this tree knows no Python header */
+
+/* The C API as far as we use it; the same from 3.8 to 3.13. Found by name in the loaded objects (interpose/python.c). Optional: NULL where
+ * the version does not have it. */
+#define PYTHON_API(X)                                                                                                              \
+    X(int, IsInitialized, "Py_IsInitialized", (void))                                                                              \
+    X(const char *, GetVersion, "Py_GetVersion", (void))                                                                           \
+    X(void *, ThisThreadState, "PyGILState_GetThisThreadState", (void))                                                            \
+    X(int, Ensure, "PyGILState_Ensure", (void))                                                                                    \
+    X(void, Release, "PyGILState_Release", (int))                                                                                  \
+    X(void *, ThreadState, "PyThreadState_Get", (void))                                                                            \
+    X(void *, SaveThread, "PyEval_SaveThread", (void))                                                                             \
+    X(void, RestoreThread, "PyEval_RestoreThread", (void *))                                                                       \
+    X(void *, MainInterpreter, "PyInterpreterState_Main", (void))                                                                  \
+    X(void, IncRef, "Py_IncRef", (PyObject *))                                                                                     \
+    X(void, DecRef, "Py_DecRef", (PyObject *))                                                                                     \
+    X(PyObject *, TypeOf, "PyObject_Type", (PyObject *))                                                                           \
+    X(long, Hash, "PyObject_Hash", (PyObject *))                                                                                   \
+    X(PyObject *, BytesNew, "PyBytes_FromStringAndSize", (const char *, long))                                                     \
+    X(char *, BytesAsString, "PyBytes_AsString", (PyObject *))                                                                     \
+    X(PyObject *, ContextNew, "PyContext_New", (void))                                                                             \
+    X(PyObject *, ContextCopy, "PyContext_CopyCurrent", (void))                                                                    \
+    X(int, ContextEnter, "PyContext_Enter", (PyObject *))                                                                          \
+    X(int, ContextExit, "PyContext_Exit", (PyObject *))                                                                            \
+    X(PyObject *, VarNew, "PyContextVar_New", (const char *, PyObject *))                                                          \
+    X(PyObject *, VarSet, "PyContextVar_Set", (PyObject *, PyObject *))                                                            \
+    X(void, ErrFetch, "PyErr_Fetch", (PyObject **, PyObject **, PyObject **))                                                      \
+    X(void, ErrRestore, "PyErr_Restore", (PyObject *, PyObject *, PyObject *))                                                     \
+    X(PyObject *, ModuleDict, "PyImport_GetModuleDict", (void))                                                                    \
+    X(PyObject *, DictGet, "PyDict_GetItemString", (PyObject *, const char *))                                                     \
+    X(int, DictSet, "PyDict_SetItemString", (PyObject *, const char *, PyObject *))                                                \
+    X(PyObject *, GetAttr, "PyObject_GetAttrString", (PyObject *, const char *))                                                   \
+    X(PyObject *, CallMethod, "PyObject_CallMethod", (PyObject *, const char *, const char *, ...))                                \
+    X(PyObject *, Call, "PyObject_CallFunctionObjArgs", (PyObject *, ...))                                                         \
+    X(PyObject *, NewMethod, "PyDescr_NewMethod", (PyObject *, void *))                                                            \
+    X(void, TypeModified, "PyType_Modified", (PyObject *))                                                                         \
+    X(long, LongAsLong, "PyLong_AsLong", (PyObject *))
+#define PYTHON_API_OPTIONAL(X)                                                                                                     \
+    X(void *, InterpreterOf, "PyThreadState_GetInterpreter", (void *)) /* 3.9 */                                                   \
+    X(int, IsFinalizing, "Py_IsFinalizing", (void))                    /* 3.13 */                                                  \
+    X(int, IsFinalizingBefore, "_Py_IsFinalizing", (void))             /* until 3.12 */
+
+struct python_api {
+#define X(ret, name, symbol, params) ret(*name) params;
+    PYTHON_API(X) PYTHON_API_OPTIONAL(X)
+#undef X
+};
+extern struct python_api python_api; /* complete before python_present is raised */
+extern _Atomic bool python_present;
+
+/* ---- what runs: pending.c ------------------------------------------------------------------------------------------------------------- */
+int python_current(struct ctx *out); /* see struct ctx_runtime */
+/* Greenlets are about: the thread's context changes under its feet. */
+void python_has_greenlets(void);
+extern const struct runtime_listener python_listener;
+
+/* ---- for the functions that we stand in front of (interpose/python.c), on the thread that calls them ---------------------------------- */
+/* With the GIL: a copy of the current context was made. task: for an asyncio task. */
+void python_copied(PyObject *copy, bool task);
+void python_uv_runs(bool runs);       /* uvloop gave up, or took back, the GIL around uv_run() */
+void python_uv_callback(bool begins); /* libuv calls uvloop */
+void python_uv_handle_done(void);     /* one of the loop's callbacks is through */
+void python_uv_touched(const struct runtime_ref *conn);
+
+/* ---- value.c: with the GIL. Python's pending exception and the caller's errno are preserved. ------------------------------------------------ */
+enum python_kind { PYTHON_NOBODY = 1, PYTHON_REQUEST = 2, PYTHON_CONN = 3 };
+
+struct python_value {
+    uint32_t kind; /* enum python_kind */
+    struct runtime_ref conn;
+    struct ctx ctx; /* PYTHON_REQUEST */
+};
+
+/* May Python be called? Not before its start, not when it ends, not in a sub-interpreter (its objects are not ours to share). */
+bool python_usable(void);
+bool python_setup(void); /* makes the variable and calibrates, the first time. False: never sets anything */
+void python_set(PyObject *context, const struct python_value *value); /* context NULL: the current one */
+
+/* ---- walk.c: without the GIL ------------------------------------------------------------------------------------------------------------- */
+enum python_walk { PYTHON_WALK_OFF, PYTHON_WALK_READY, PYTHON_WALK_FAILED };
+extern _Atomic uint8_t python_walk_state; /* enum python_walk */
+
+/* The calling thread's state; NULL: it has none, or the interpreter ends. */
+void *python_thread(void);
+void *python_context_of(const void *thread); /* NULL while not calibrated */
+bool python_read(const void *thread, struct python_value *out);
+/* With the GIL, in value.c's hands: finds the offsets for this variable, tests them. NULL, or why not. */
+const char *python_calibrate(PyObject *var);
+
+#endif

@@ -1,0 +1,72 @@
+/* runtime.c - the adapters, and connections as they know them. See runtime.h.
+ *
+ * A context is copied out of a connection by a thread that holds no lock: the copy counts only if .change was even and the same before and
+ * after it, and the generation is still the wanted one. */
+#include "context/runtime.h"
+#include "base/pool.h"
+#include "context/python/python.h"
+#include <string.h>
+
+const struct ctx_runtime ctx_runtimes[] = {
+    {"cpython", python_current},
+    {NULL, NULL},
+};
+
+_Atomic(const struct runtime_listener *) runtime_listener;
+
+static struct pool conns = POOL_INIT(sizeof(struct runtime_conn), 32, 256u * 1024u);
+
+struct runtime_conn *runtime_conn_new(void)
+{
+    struct runtime_conn *conn = pool_get(&conns);
+    if (conn == NULL)
+        return NULL;
+    runtime_conn_begin(conn, false);
+    return conn;
+}
+
+void runtime_conn_free(struct runtime_conn *conn)
+{
+    atomic_fetch_add_explicit(&conn->generation, 1, memory_order_acq_rel);
+    pool_put(&conns, conn);
+}
+
+void runtime_conn_begin(struct runtime_conn *conn, bool pipelined)
+{
+    runtime_conn_set(conn, NULL);
+    atomic_store_explicit(&conn->pipelined, pipelined, memory_order_release);
+}
+
+void runtime_conn_set(struct runtime_conn *conn, const struct ctx *ctx)
+{
+    if (ctx == NULL) {
+        atomic_store_explicit(&conn->known, 0, memory_order_release);
+        return;
+    }
+    uint32_t change = atomic_load_explicit(&conn->change, memory_order_relaxed) | 1u;
+    atomic_store_explicit(&conn->change, change, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* odd before the first byte changes */
+    conn->ctx = *ctx;
+    atomic_store_explicit(&conn->change, change + 1, memory_order_release);
+    atomic_store_explicit(&conn->known, 1, memory_order_release);
+}
+
+bool runtime_conn_get(const struct runtime_ref *ref, struct ctx *out)
+{
+    const struct runtime_conn *conn = ref->conn;
+    if (conn == NULL || !atomic_load_explicit(&conn->known, memory_order_acquire) || runtime_conn_pipelined(ref))
+        return false;
+    uint32_t change = atomic_load_explicit(&conn->change, memory_order_acquire);
+    if (change & 1u)
+        return false; /* a signal handler in the middle of the change, or one of another thread: for nobody, then */
+    *out = conn->ctx;
+    atomic_thread_fence(memory_order_seq_cst); /* the bytes before the number */
+    return atomic_load_explicit(&conn->change, memory_order_relaxed) == change &&
+           atomic_load_explicit(&conn->generation, memory_order_relaxed) == ref->generation;
+}
+
+bool runtime_conn_pipelined(const struct runtime_ref *ref)
+{
+    return ref->conn != NULL && atomic_load_explicit(&ref->conn->pipelined, memory_order_acquire) &&
+           atomic_load_explicit(&ref->conn->generation, memory_order_relaxed) == ref->generation;
+}
