@@ -200,7 +200,7 @@ int python_current(struct ctx *out)
     const void *thread;
     if (!atomic_load_explicit(&python_present, memory_order_acquire))
         return -1;
-    int error = errno, answer = -1;
+    int error = errno, answer;
     if ((thread = python_thread()) == NULL) {
         answer = -1;
     } else if (mine.kind != 0 && multiplexed() && pending_for(thread)) {
@@ -210,11 +210,13 @@ int python_current(struct ctx *out)
         answer = multiplexed() ? 0 : -1;
     } else if (value.kind == PYTHON_CONN) {
         answer = runtime_conn_get(&value.conn, out);
-        out->rule = OTSHIM_PARENT_RUNTIME;
     } else {
         answer = value.kind == PYTHON_REQUEST;
         *out = value.ctx;
     }
+    if (answer == 1)
+        out->rule =
+            OTSHIM_PARENT_RUNTIME; /* whatever it was found by: a response read for it later says nothing about this thread */
     errno = error;
     return answer;
 }
