@@ -1,0 +1,63 @@
+"""asyncio.start_server and what the standard library has for calling out, in all the ways in which contextvars travel. Argument: the port.
+
+    /KIND/ID?url=URL&url=URL    await, gather, task, to_thread: how the calls are made
+    /executor/ID?...            loop.run_in_executor, where contextvars do not travel"""
+
+import asyncio
+import sys
+import urllib.request
+from urllib.parse import parse_qs, urlsplit
+
+
+async def ask(url):
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+    await reader.read()
+    writer.close()
+
+
+def ask_blocking(url):
+    urllib.request.urlopen(url, timeout=10).read()
+
+
+async def work(kind, urls):
+    if kind == "gather":
+        await asyncio.gather(*(ask(url) for url in urls))
+        return
+    for url in urls:
+        await asyncio.sleep(0.005)
+        if kind == "await":
+            await ask(url)
+        elif kind == "task":
+            await asyncio.create_task(ask(url))
+        elif kind == "to_thread":
+            await asyncio.to_thread(ask_blocking, url)
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, ask_blocking, url)
+
+
+async def serve(reader, writer):
+    try:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            parts = urlsplit(head.split()[1])
+            await work(parts.path.split("/")[1], parse_qs(parts.query)["url"])
+            close = "connection: close" in head.lower()
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: {'close' if close else 'keep-alive'}\r\n\r\nok\n".encode())
+            await writer.drain()
+            if close:
+                break
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]), backlog=128)
+    async with server:
+        await server.serve_forever()
+
+
+asyncio.run(main())
