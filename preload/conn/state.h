@@ -103,7 +103,7 @@ struct conn {
 
     uint32_t fork_generation; /* of the process that made it */
 
-    struct runtime_conn *runtime; /* NULL: no runtime has asked for it. Its life is the connection's */
+    struct runtime_conn *runtime;     /* NULL: no runtime has asked for it. Its life is the connection's */
     struct exchange *oldest, *newest; /* in order of their requests */
     struct exchange *spare;           /* taken back by a rollback: the same requests come again, with the same ids */
     uint32_t exchanges;

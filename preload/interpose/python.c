@@ -218,7 +218,7 @@ static bool find_api(void)
     PYTHON_API(X)
     PYTHON_API_OPTIONAL(X)
 #undef X
-        return true;
+    return true;
 }
 
 static int redirect_module(struct dl_phdr_info *info, size_t size, void *arg)
