@@ -105,12 +105,12 @@ static int uv_getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 
 struct method {
     const char *name;
-    PyObject *(*call)(PyObject *self, PyObject *argument);
+    PyObject *(*call)(PyObject *self, PyObject *args, PyObject *keywords);
     int flags;
     const char *doc;
 };
-#define METHOD_ONE_ARGUMENT 8
-#define TYPE_DICT 264 /* tp_dict, in the types of 3.8 to 3.13 */
+#define METHOD_ANY_ARGUMENTS (1 | 2) /* METH_VARARGS | METH_KEYWORDS */
+#define TYPE_DICT 264                /* tp_dict, in the types of 3.8 to 3.13 */
 
 static PyObject *plain_write, *plain_writelines;
 
@@ -143,22 +143,33 @@ static void uvstream_note(PyObject *stream)
     errno = error;
 }
 
-static PyObject *uvstream_write(PyObject *stream, PyObject *bytes)
+/* With the arguments as they came, keywords included: what the method makes of them is its own affair. */
+static PyObject *call_plain(PyObject *method, PyObject *stream, PyObject *args, PyObject *keywords)
 {
-    uvstream_note(stream);
-    return python_api.Call(plain_write, stream, bytes, NULL);
+    PyObject *bound = python_api.CallMethod(method, "__get__", "O", stream);
+    if (bound == NULL)
+        return NULL;
+    PyObject *result = python_api.Call(bound, args, keywords);
+    python_api.DecRef(bound);
+    return result;
 }
 
-static PyObject *uvstream_writelines(PyObject *stream, PyObject *list)
+static PyObject *uvstream_write(PyObject *stream, PyObject *args, PyObject *keywords)
 {
     uvstream_note(stream);
-    return python_api.Call(plain_writelines, stream, list, NULL);
+    return call_plain(plain_write, stream, args, keywords);
+}
+
+static PyObject *uvstream_writelines(PyObject *stream, PyObject *args, PyObject *keywords)
+{
+    uvstream_note(stream);
+    return call_plain(plain_writelines, stream, args, keywords);
 }
 
 static void replace_methods(PyObject *type, PyObject *dict)
 {
-    static struct method write = {"write", uvstream_write, METHOD_ONE_ARGUMENT, NULL};
-    static struct method writelines = {"writelines", uvstream_writelines, METHOD_ONE_ARGUMENT, NULL};
+    static struct method write = {"write", uvstream_write, METHOD_ANY_ARGUMENTS, NULL};
+    static struct method writelines = {"writelines", uvstream_writelines, METHOD_ANY_ARGUMENTS, NULL};
     PyObject *old_write = python_api.DictGet(dict, "write"), *old_writelines = python_api.DictGet(dict, "writelines");
     PyObject *new_write = python_api.NewMethod(type, &write), *new_writelines = python_api.NewMethod(type, &writelines);
     if (old_write == NULL || old_writelines == NULL || new_write == NULL || new_writelines == NULL)

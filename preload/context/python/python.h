@@ -63,7 +63,7 @@ typedef struct python_object PyObject; /* opaque: this tree knows no Python head
     X(int, DictSet, "PyDict_SetItemString", (PyObject *, const char *, PyObject *))                                                \
     X(PyObject *, GetAttr, "PyObject_GetAttrString", (PyObject *, const char *))                                                   \
     X(PyObject *, CallMethod, "PyObject_CallMethod", (PyObject *, const char *, const char *, ...))                                \
-    X(PyObject *, Call, "PyObject_CallFunctionObjArgs", (PyObject *, ...))                                                         \
+    X(PyObject *, Call, "PyObject_Call", (PyObject *, PyObject *, PyObject *))                                                     \
     X(PyObject *, NewMethod, "PyDescr_NewMethod", (PyObject *, void *))                                                            \
     X(void, TypeModified, "PyType_Modified", (PyObject *))                                                                         \
     X(long, LongAsLong, "PyLong_AsLong", (PyObject *))
