@@ -27,7 +27,8 @@ LEAF = f"http://127.0.0.1:{LEAF_PORT}"
 
 executor = ThreadPoolExecutor(8)
 processes = {}
-processes_lock = threading.Lock()
+# A process that is forked in the middle of subprocess.Popen would keep that one's pipes open for ever.
+fork_lock = threading.Lock()
 mine = threading.local()
 session = None
 
@@ -77,10 +78,11 @@ def pool(path, ms):
 
 
 def in_process(start, path, ms):
-    with processes_lock:
+    with fork_lock:
         if start not in processes:
             processes[start] = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(start))
-    processes[start].submit(close, path, ms).result()
+        future = processes[start].submit(close, path, ms)
+    future.result()
 
 
 def process(path, ms):
@@ -108,8 +110,9 @@ def thread(path, ms):
 
 
 def spawn(path, ms):
-    text = subprocess.run(["curl", "-sS", f"{LEAF}{path}?ms={ms}"], capture_output=True, check=True, text=True).stdout
-    check(text, path)
+    with fork_lock:
+        curl = subprocess.Popen(["curl", "-sS", f"{LEAF}{path}?ms={ms}"], stdout=subprocess.PIPE, text=True)
+    check(curl.communicate()[0], path)
 
 
 WAYS = {"close": close, "kept": kept, "session": pooled, "pool": pool, "process": process, "spawned": spawned, "thread": thread, "spawn": spawn}
