@@ -45,6 +45,7 @@ static const char *from_environ(const char *name)
 
 static void in_child(void)
 {
+    ctx_after_fork();
     otshim_fork_generation++; /* before anything that makes an id or asks whose it is */
     span_after_fork();
     conn_after_fork();

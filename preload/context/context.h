@@ -33,15 +33,23 @@ struct ctx {
  *   ctx_clear     - it returned to its event loop, accepts, or read from a connection that is nobody's
  * A context by rule 2 counts only while no other request that the thread has read could be meant: context/request.h.
  *   ctx_inherit   - a new thread starts with its creator's context (rule 3); such a context ends at the thread's first mutex, or wait on a
- *                   condition variable, semaphore or futex (a pool's worker at its queue: see interpose/thread.c) */
+ *                   condition variable, semaphore or futex (a pool's worker at its queue: see interpose/thread.c)
+ *   ctx_read_unwatched - it read from something that we do not watch. A context that was given to it (thread, fork, environment) ends if that
+ *                   is a pipe or a socket: whoever started a worker inside a request gives it work of others by one
+ *   ctx_after_fork - in the child: what it goes on with was given to it
+ */
 bool ctx_current(struct ctx *out);
 void ctx_enter(const struct ctx *ctx);
 void ctx_leave(const uint8_t span_id[8]);
 void ctx_clear(void);
 void ctx_inherit(const struct ctx *ctx);
-void ctx_waited(void); /* ends an inherited context only */
+void ctx_waited(void); /* ends a context that came with the thread only */
+void ctx_read_unwatched(int fd);
+void ctx_after_fork(void);
 
-/* Is there anything for ctx_waited() to end? One load, for those who ask at every mutex. Written by current.c only. */
+/* How the thread's context was given to it; 0: it was not, or there is none. One load, for those who ask at every mutex or read. Written by
+ * current.c only. */
+enum { CTX_BY_THREAD = 1, CTX_BY_FORK = 2, CTX_BY_ENVIRON = 4 };
 extern OTSHIM_TLS volatile uint8_t ctx_inherited;
 
 /* TRACEPARENT and TRACESTATE of the environment, read once at start-up: the context of the main thread. */

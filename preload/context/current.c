@@ -8,10 +8,12 @@
  * seen. While one is being changed a handler sees none, which costs a parent and makes no wrong one. (One thread: compiler barriers are
  * enough.) */
 #include "base/base.h"
+#include "base/raw.h"
 #include "context/request.h"
 #include "context/runtime.h"
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static OTSHIM_TLS struct {
     volatile uint32_t change;
@@ -29,7 +31,7 @@ static void set(const struct ctx *ctx, bool inherited)
         mine.change = change = mine.change + 1;
         atomic_signal_fence(memory_order_seq_cst);
         mine.ctx = *ctx;
-        ctx_inherited = inherited;
+        ctx_inherited = inherited ? CTX_BY_THREAD : 0;
         atomic_signal_fence(memory_order_seq_cst);
     } while (mine.change != change);
     mine.valid = 1;
@@ -89,8 +91,28 @@ void ctx_inherit(const struct ctx *ctx)
 
 void ctx_waited(void)
 {
-    if (ctx_inherited)
+    if (ctx_inherited & CTX_BY_THREAD)
         ctx_inherited = mine.valid = 0;
+}
+
+/* Regular files and devices are no way to be given work. An eventfd has no type. Standard input of a program that was started for a request
+ * may be a pipe with that request's own data. */
+void ctx_read_unwatched(int fd)
+{
+    struct stat st;
+    if (ctx_inherited == CTX_BY_ENVIRON && fd == 0)
+        return;
+    if (raw_failed(raw_syscall3(SYS_fstat, fd, (long)&st, 0)))
+        return;
+    mode_t type = st.st_mode & S_IFMT;
+    if (type == S_IFIFO || type == S_IFSOCK || type == 0)
+        ctx_inherited = mine.valid = 0;
+}
+
+void ctx_after_fork(void)
+{
+    if (mine.valid)
+        ctx_inherited |= CTX_BY_FORK;
 }
 
 void ctx_init_environ(const char *traceparent, const char *tracestate)
@@ -101,4 +123,5 @@ void ctx_init_environ(const char *traceparent, const char *tracestate)
     ctx.rule = OTSHIM_PARENT_ENVIRON;
     ctx.tracestate = tracestate != NULL && tracestate[0] != '\0' ? tracestate_put(tracestate, strlen(tracestate)) : 0;
     set(&ctx, false);
+    ctx_inherited = CTX_BY_ENVIRON;
 }

@@ -19,6 +19,14 @@ static void after_recv(const struct watch *watch, const struct iovec *iov, size_
         flow_received(watch, iov, iovcnt, result, asked, !(flags & MSG_DONTWAIT));
 }
 
+/* A descriptor that is not watched was read from: see ctx_read_unwatched. errno is the call's. */
+static inline ssize_t unwatched(int fd, ssize_t result)
+{
+    if (OTSHIM_UNLIKELY(ctx_inherited) && result > 0 && !otshim_quiet && otshim_active)
+        ctx_read_unwatched(fd);
+    return result;
+}
+
 static size_t total_of(const struct iovec *iov, size_t iovcnt)
 {
     size_t total = 0;
@@ -31,7 +39,7 @@ WRAP(ssize_t, read, (int fd, void *buf, size_t count))
 {
     struct watch watch;
     if (!watch_begin(&watch, fd))
-        return REAL(read)(fd, buf, count);
+        return unwatched(fd, REAL(read)(fd, buf, count));
     ssize_t result = REAL(read)(fd, buf, count);
     flow_received(&watch, &(struct iovec){buf, count}, 1, result, count, true);
     return result;
@@ -41,7 +49,7 @@ WRAP(ssize_t, readv, (int fd, const struct iovec *iov, int iovcnt))
 {
     struct watch watch;
     if (!watch_begin(&watch, fd))
-        return REAL(readv)(fd, iov, iovcnt);
+        return unwatched(fd, REAL(readv)(fd, iov, iovcnt));
     ssize_t result = REAL(readv)(fd, iov, iovcnt);
     /* The kernel has read the array where it says 0 or more; iovcnt is sane then. */
     flow_received(&watch, iov, (size_t)iovcnt, result, result == 0 ? total_of(iov, (size_t)iovcnt) : 1, true);
@@ -52,7 +60,7 @@ WRAP(ssize_t, recv, (int fd, void *buf, size_t len, int flags))
 {
     struct watch watch;
     if (!watch_begin(&watch, fd))
-        return REAL(recv)(fd, buf, len, flags);
+        return unwatched(fd, REAL(recv)(fd, buf, len, flags));
     ssize_t result = REAL(recv)(fd, buf, len, flags);
     after_recv(&watch, &(struct iovec){buf, len}, 1, result, len, flags);
     return result;
@@ -62,7 +70,7 @@ WRAP(ssize_t, recvfrom, (int fd, void *buf, size_t len, int flags, struct sockad
 {
     struct watch watch;
     if (!watch_begin(&watch, fd))
-        return REAL(recvfrom)(fd, buf, len, flags, addr, addrlen);
+        return unwatched(fd, REAL(recvfrom)(fd, buf, len, flags, addr, addrlen));
     ssize_t result = REAL(recvfrom)(fd, buf, len, flags, addr, addrlen);
     after_recv(&watch, &(struct iovec){buf, len}, 1, result, len, flags);
     return result;
@@ -94,7 +102,7 @@ WRAP(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags))
         ssize_t result = REAL(recvmsg)(fd, msg, flags);
         if (result >= 0 && msg->msg_controllen != 0)
             look_for_descriptors(msg);
-        return result;
+        return unwatched(fd, result);
     }
     ssize_t result = REAL(recvmsg)(fd, msg, flags);
     if (result >= 0 && msg->msg_controllen != 0)
@@ -133,6 +141,8 @@ WRAP(ssize_t, __read_chk, (int fd, void *buf, size_t count, size_t buflen))
     ssize_t result = HAVE(__read_chk) ? real.__read_chk(fd, buf, count, buflen) : REAL(read)(fd, buf, count);
     if (watched)
         flow_received(&watch, &(struct iovec){buf, count}, 1, result, count, true);
+    else
+        unwatched(fd, result);
     return result;
 }
 

@@ -76,7 +76,7 @@ WRAP(int, pthread_create, (pthread_t * thread, const pthread_attr_t *attr, void 
 
 static inline void waits(void)
 {
-    if (OTSHIM_UNLIKELY(ctx_inherited) && QUIET_WATCHING())
+    if (OTSHIM_UNLIKELY(ctx_inherited & CTX_BY_THREAD) && QUIET_WATCHING())
         ctx_waited();
 }
 

@@ -230,15 +230,19 @@ def some(kinds, *names):
     return {name: kinds[name] for name in names}
 
 
+# Beside few clients, a call that a timer or a poller makes in the very turn of the loop in which a request was read can land under that request
+# (README, "Wrong parents we know of"): `make storm` says so, and fails, until there is an answer; `make check` leaves them out.
+KNOWN_WRONG = {"short": False}
+
 MODELS = [
     # C
     Model("C, thread per connection", c("threads"), owned("close", "pool", "child") | free("piped")),
     Model("C, reader and thread pool", c("queue"), free("worker", "back", "spin", "ahead"), clients=64),
     Model("C, pool that reads and queues", c("swap"), free("swap", "own"), clients=64, short=False),
-    Model("C, epoll, calls at once", c("epoll"), free("plain", "pool")),
-    Model("C, epoll, timers and batches", c("epoll"), free("plain", "pool", "timer", "both", "batch"), requests=500),
-    Model("C, libevent, calls at once", c("libevent"), free("plain")),
-    Model("C, libevent, timers", c("libevent"), free("plain", "timer")),
+    Model("C, epoll, calls at once", c("epoll"), free("plain", "pool"), **KNOWN_WRONG),
+    Model("C, epoll, timers and batches", c("epoll"), free("plain", "pool", "timer", "both", "batch"), requests=500, **KNOWN_WRONG),
+    Model("C, libevent, calls at once", c("libevent"), free("plain"), **KNOWN_WRONG),
+    Model("C, libevent, timers", c("libevent"), free("plain", "timer"), **KNOWN_WRONG),
     # Rust
     Model("tokio, 1 thread", tokio(1), free("kept", "late", "spawn"), requests=500, short=False),
     Model("tokio, 4 threads", tokio(4), free("kept", "late", "spawn"), requests=500, short=False),
@@ -247,8 +251,8 @@ MODELS = [
     Model("nginx, 4 workers", nginx(4, False), owned("proxy"), **PROXY),
     Model("nginx, 1 worker, upstream keepalive", nginx(1, True), owned("proxy"), **PROXY),
     Model("nginx, 4 workers, upstream keepalive", nginx(4, True), owned("proxy"), **PROXY),
-    Model("haproxy, 1 thread", haproxy(1), free("proxy"), **PROXY),
-    Model("haproxy, 4 threads", haproxy(4), free("proxy"), **PROXY),
+    Model("haproxy, 1 thread", haproxy(1), free("proxy"), **PROXY, **KNOWN_WRONG),
+    Model("haproxy, 4 threads", haproxy(4), free("proxy"), **PROXY, **KNOWN_WRONG),
     Model("Apache event, mod_proxy", apache("event", THREADED_PROXY, options=""), owned("proxy"), **PROXY),
     Model("Apache event, mod_proxy, no reuse", apache("event", THREADED_PROXY, options="disablereuse=on"), owned("proxy"), **PROXY),
     Model("Apache worker, mod_proxy", apache("worker", THREADED_PROXY, options=""), owned("proxy"), short=False, **PROXY),
@@ -284,15 +288,15 @@ MODELS = [
     Model("gunicorn gevent x2, Flask", gunicorn("flask_app:app", workers=2, worker_class="gevent"), free("close", "kept", "session", "thread"),
           requests=300, short=False, modules=("flask", "gevent")),
     # Node
-    Model("Node, calls at once", node(), free("get"), requests=1000),
-    Model("Node, all sorts", node(), NODE, requests=300),
+    Model("Node, calls at once", node(), free("get"), requests=1000, **KNOWN_WRONG),
+    Model("Node, all sorts", node(), NODE, requests=300, **KNOWN_WRONG),
     Model("Node, Express", express, some(NODE, "get", "agent", "fetch"), requests=500, short=False,
           env={"NODE_PATH": str(BUILD / "storm-node" / "node_modules")}),
     Model("Node, cluster of 2", node("cluster"), some(NODE, "get", "agent", "late"), requests=500, short=False),
     # Java
     Model("Java, fixed pool of 16", java(16), owned("url")),
     Model("Java, cached pool", java(0), owned("url"), short=False),
-    Model("Java, hand-over between pools", java(16), free("url", "client", "async", "future", "stages"), requests=500),
+    Model("Java, hand-over between pools", java(16), free("url", "client", "async", "future", "stages"), requests=500, **KNOWN_WRONG),
     Model("Java, one pool for all", java(16), free("same"), requests=500, short=False),
     # Ruby
     Model("Puma, 16 threads", puma(0, 16), free("close", "kept", "thread"), requests=500),

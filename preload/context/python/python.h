@@ -99,6 +99,8 @@ enum python_kind { PYTHON_NOBODY = 1, PYTHON_REQUEST = 2, PYTHON_CONN = 3 };
 
 struct python_value {
     uint32_t kind; /* enum python_kind */
+    uint32_t
+        fork_generation; /* filled in by python_set. A forked worker's context still has its parent's value: of no meaning there */
     struct runtime_ref conn;
     struct ctx ctx; /* PYTHON_REQUEST */
 };

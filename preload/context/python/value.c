@@ -62,7 +62,9 @@ void python_set(PyObject *context, const struct python_value *value)
     PyObject *type, *error_value, *traceback, *token = NULL;
     int error = errno;
     python_api.ErrFetch(&type, &error_value, &traceback);
-    PyObject *bytes = python_api.BytesNew((const char *)value, sizeof *value);
+    struct python_value stamped = *value;
+    stamped.fork_generation = otshim_fork_generation;
+    PyObject *bytes = python_api.BytesNew((const char *)&stamped, sizeof stamped);
     if (bytes != NULL && (context == NULL || python_api.ContextEnter(context) == 0)) {
         token = python_api.VarSet(variable, bytes);
         if (context != NULL)

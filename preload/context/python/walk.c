@@ -108,7 +108,8 @@ static bool read_value(const void *thread, struct python_value *out)
 
 bool python_read(const void *thread, struct python_value *out)
 {
-    return atomic_load_explicit(&python_walk_state, memory_order_acquire) == PYTHON_WALK_READY && read_value(thread, out);
+    return atomic_load_explicit(&python_walk_state, memory_order_acquire) == PYTHON_WALK_READY && read_value(thread, out) &&
+           out->fork_generation == otshim_fork_generation;
 }
 
 /* ---- calibration ------------------------------------------------------------------------------------------------------------------- */
