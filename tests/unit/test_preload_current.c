@@ -6,10 +6,13 @@
 #include <cmocka.h>
 
 #include "context/request.h"
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 static struct ctx make(uint8_t n)
 {
@@ -174,6 +177,47 @@ static void test_inherit(void **state)
     ctx_clear();
 }
 
+/* A worker that was started inside a request is given work of others by a pipe or a socket; a file tells nothing. */
+static void test_given_contexts_end_at_a_pipe(void **state)
+{
+    (void)state;
+    struct ctx one = make(1);
+    int ends[2], file = open("/proc/self/exe", O_RDONLY), event = eventfd(1, 0);
+    assert_int_equal(pipe(ends), 0);
+
+    ctx_inherit(&one);
+    ctx_read_unwatched(file);
+    expect(1, OTSHIM_PARENT_INHERITED);
+    ctx_read_unwatched(-1);
+    expect(1, OTSHIM_PARENT_INHERITED);
+    ctx_read_unwatched(ends[0]);
+    expect_nobody();
+    ctx_inherit(&one);
+    ctx_read_unwatched(event);
+    expect_nobody();
+
+    ctx_enter(&one); /* by reading: in the child of a fork it was given */
+    assert_int_equal(ctx_inherited, 0);
+    ctx_after_fork();
+    ctx_waited(); /* every Python child takes a lock */
+    expect(1, OTSHIM_PARENT_THREAD);
+    assert_int_not_equal(ctx_inherited, 0);
+    ctx_read_unwatched(ends[0]);
+    expect_nobody();
+    ctx_after_fork();
+    assert_int_equal(ctx_inherited, 0);
+
+    ctx_init_environ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", NULL);
+    int in = dup(0);
+    assert_int_equal(dup2(ends[0], 0), 0);
+    ctx_read_unwatched(0); /* a filter reads its own request's data there */
+    expect(0xb7, OTSHIM_PARENT_ENVIRON);
+    dup2(in, 0);
+    ctx_read_unwatched(ends[0]);
+    expect_nobody();
+    close(in), close(file), close(event), close(ends[0]), close(ends[1]);
+}
+
 static void *other_thread(void *arg)
 {
     struct ctx now;
@@ -256,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_open_requests_of_threads),
         cmocka_unit_test(test_inherit),
         cmocka_unit_test(test_threads_are_apart),
+        cmocka_unit_test(test_given_contexts_end_at_a_pipe),
         cmocka_unit_test(test_environ),
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_open_requests_of_a_proxy),
