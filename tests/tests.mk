@@ -70,7 +70,7 @@ storm:
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
 	@tests/storm/run.sh $(BUILD) --long
 
-lint:
+lint: $(EXPORTER_PROTO_C)
 	@tests/lint.sh
 
 .PHONY: deps deps-build deps-demo unit fuzz fuzz-build check demo bench storm lint
