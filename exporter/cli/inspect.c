@@ -298,9 +298,9 @@ void inspect_program(const char *program, struct inspection *in)
 
 static const struct runtime runtimes[] = {
     {"python", "CPython", false,
-     "worker processes and threads (gunicorn, http.server, Flask, Django under WSGI) are exact; under asyncio or gevent many "
-     "requests share "
-     "a thread, and a call whose request is not certain becomes the root of its own trace"},
+     "worker processes and threads (gunicorn, http.server, Flask, Django under WSGI) are exact, and so are asyncio, uvloop and "
+     "gevent by the "
+     "interpreter's own contexts (3.8 to 3.13); calls made in executors become the roots of their own traces"},
     {"pypy", "PyPy", false,
      "worker processes and threads are exact; under asyncio a call whose request is not certain becomes a root"},
     {"node", "Node.js", true,
