@@ -34,11 +34,6 @@ bool watch_lock(const struct watch *watch)
     return true;
 }
 
-static bool same_request(const struct ctx *a, const struct ctx *b)
-{
-    return memcmp(a->span_id, b->span_id, sizeof a->span_id) == 0 && memcmp(a->trace_id, b->trace_id, sizeof a->trace_id) == 0;
-}
-
 /* ---- events of the parser ------------------------------------------------------------------------------------------------------- */
 
 /* The call site of a client call that was slow or failed: only where this thread sent the request and sits in a read that may block.
@@ -362,7 +357,7 @@ static void news_tell(const struct runtime_news *news)
 static void context_unparsed(struct conn *conn)
 {
     struct ctx now;
-    if (conn->role != CONN_OUTBOUND || !ctx_current(&now) || !conn->origin.has_parent || !same_request(&now, &conn->origin))
+    if (conn->role != CONN_OUTBOUND || !ctx_current(&now) || !conn->origin.has_parent || !ctx_same_request(&now, &conn->origin))
         ctx_clear();
 }
 
@@ -412,6 +407,19 @@ static void end_of_stream(struct flow *flow)
         end_with_stack(flow, conn->oldest, OTSHIM_END_PEER_CLOSED, 0);
 }
 
+/* The first `len` bytes of the pieces; none (iovcnt 0): nobody saw them. */
+static void feed_pieces(struct flow *flow, enum proto_dir dir, const struct iovec *iov, size_t iovcnt, size_t len)
+{
+    if (iovcnt == 0)
+        flow_skip_locked(flow, dir, len);
+    for (size_t i = 0; i < iovcnt && len > 0; i++) {
+        size_t piece = iov[i].iov_len < len ? iov[i].iov_len : len;
+        flow_feed_locked(flow, dir, iov[i].iov_base, piece);
+        flow->base += piece;
+        len -= piece;
+    }
+}
+
 static void received(const struct watch *watch, const struct iovec *iov, size_t iovcnt, ssize_t result, size_t asked, bool unseen,
                      bool blocking)
 {
@@ -438,15 +446,7 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
     if (result > 0) {
         set_role(conn, CONN_INBOUND);
         enum proto_dir dir = conn->role == CONN_INBOUND ? PROTO_REQUEST : PROTO_RESPONSE;
-        size_t left = (size_t)result;
-        if (unseen)
-            flow_skip_locked(&flow, dir, left);
-        for (size_t i = 0; !unseen && i < iovcnt && left > 0; i++) {
-            size_t len = iov[i].iov_len < left ? iov[i].iov_len : left;
-            flow_feed_locked(&flow, dir, iov[i].iov_base, len);
-            flow.base += len;
-            left -= len;
-        }
+        feed_pieces(&flow, dir, iov, unseen ? 0 : iovcnt, (size_t)result);
         if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS && !flow.response_read)
             context_unparsed(conn);
         else if (conn->role == CONN_INBOUND)
@@ -504,15 +504,7 @@ static void sent(const struct watch *watch, const struct iovec *iov, size_t iovc
     if (result > 0) {
         set_role(conn, CONN_OUTBOUND);
         enum proto_dir dir = conn->role == CONN_OUTBOUND ? PROTO_REQUEST : PROTO_RESPONSE;
-        size_t left = (size_t)result;
-        if (unseen)
-            flow_skip_locked(&flow, dir, left);
-        for (size_t i = 0; !unseen && i < iovcnt && left > 0; i++) {
-            size_t len = iov[i].iov_len < left ? iov[i].iov_len : left;
-            flow_feed_locked(&flow, dir, iov[i].iov_base, len);
-            flow.base += len;
-            left -= len;
-        }
+        feed_pieces(&flow, dir, iov, unseen ? 0 : iovcnt, (size_t)result);
         if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS)
             flow_note_writer_locked(conn);
     }

@@ -121,7 +121,6 @@ struct conn {
     int32_t connect_error;
     uint64_t connect_start_ns, connect_end_ns;
     uint64_t connect_noted_ns; /* when SO_ERROR was last asked for and said 0; 0: never */
-    uint8_t connect_span[8];
     /* Outbound: the context in which connect() was called; has_parent false: nobody's, and then trace_id and span_id are those
      * that the first exchange will have. Once that one has begun: the context of the thread that wrote last. */
     struct ctx origin;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct request;
 
@@ -26,8 +27,8 @@ struct ctx {
     uint32_t tracestate; /* handle of context/tracestate.h; 0: none */
 };
 
-/* The request that the calling thread works for now, or false (rule 6). Asks rule 1 (runtime adapters: context/runtime.h, a table,
- * empty for now), then the thread's own state, which rules 2 and 3 maintain:
+/* The request that the calling thread works for now, or false (rule 6). Asks rule 1 (runtime adapters: a table in
+ * context/runtime.c), then the thread's own state, which rules 2 and 3 maintain:
  *   ctx_enter     - a thread read bytes of an inbound request, or of the response of a call that belongs to one (rule 2)
  *   ctx_leave     - it finished that request's response: leaves only if the span is the current one
  *   ctx_clear     - it returned to its event loop, accepts, or read from a connection that is nobody's
@@ -39,6 +40,10 @@ struct ctx {
  *   ctx_after_fork - in the child: what it goes on with was given to it
  */
 bool ctx_current(struct ctx *out);
+static inline bool ctx_same_request(const struct ctx *a, const struct ctx *b)
+{
+    return memcmp(a->span_id, b->span_id, sizeof(a->span_id)) == 0 && memcmp(a->trace_id, b->trace_id, sizeof(a->trace_id)) == 0;
+}
 void ctx_enter(const struct ctx *ctx);
 void ctx_leave(const uint8_t span_id[8]);
 void ctx_clear(void);

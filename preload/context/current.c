@@ -56,16 +56,11 @@ bool ctx_current(struct ctx *out)
     return out->rule != OTSHIM_PARENT_THREAD || request_is_certain(out);
 }
 
-static bool same_request(const struct ctx *a, const struct ctx *b)
-{
-    return memcmp(a->span_id, b->span_id, sizeof(a->span_id)) == 0 && memcmp(a->trace_id, b->trace_id, sizeof(a->trace_id)) == 0;
-}
-
 /* Enters what the thread is in already? Then nothing changes: an inherited context stays one that ends with the next wait. The
  * response of a call that an inherited context made brings back that context, not a better one. */
 void ctx_enter(const struct ctx *ctx)
 {
-    if (mine.valid && same_request(&mine.ctx, ctx))
+    if (mine.valid && ctx_same_request(&mine.ctx, ctx))
         return;
     set(ctx, ctx->rule == OTSHIM_PARENT_INHERITED);
 }
