@@ -20,7 +20,12 @@ enum otshim_span_kind {
     OTSHIM_SPAN_DNS = 4,     /* getaddrinfo and its elders */
 };
 
-enum otshim_protocol { OTSHIM_PROTOCOL_NONE = 0, OTSHIM_PROTOCOL_HTTP1 = 1 };
+enum otshim_protocol {
+    OTSHIM_PROTOCOL_NONE = 0,
+    OTSHIM_PROTOCOL_HTTP1 = 1,
+    OTSHIM_PROTOCOL_HTTP2 = 2,
+    OTSHIM_PROTOCOL_FASTCGI = 3 /* an HTTP request by FastCGI parameters */
+};
 
 enum otshim_transport { OTSHIM_TRANSPORT_TCP = 1, OTSHIM_TRANSPORT_UNIX = 2 };
 
@@ -122,6 +127,11 @@ enum otshim_attr_key {
     OTSHIM_ATTR_ERROR_TEXT = 14,       /* what the program or a library said about the failure */
     OTSHIM_ATTR_STACK = 15,            /* uint64_t[]: return addresses of the call site, innermost first */
     OTSHIM_ATTR_LOCATION = 16,         /* Location of a redirect: reserved for later */
+    /* The call site in the terms of the program's own language, where a runtime adapter knows it; then there is no STACK. */
+    OTSHIM_ATTR_CODE_FUNCTION = 17,   /* qualified name of the user's innermost function */
+    OTSHIM_ATTR_CODE_FILE = 18,       /* its file */
+    OTSHIM_ATTR_CODE_LINE = 19,       /* uint32_t */
+    OTSHIM_ATTR_CODE_STACKTRACE = 20, /* text, as that language prints a stack */
 };
 
 static inline uint32_t otshim_attr_size(uint32_t len)
