@@ -4,7 +4,7 @@
 #   tests/deps.sh [build|demo|test|all|storm]
 #
 #   build  a compiler and the exporter's libraries
-#   demo   build, and Flask on gunicorn in a virtual environment at build/venv
+#   demo   build, and FastAPI on uvicorn in a virtual environment at build/venv
 #   test   demo, and the real servers and clients of the golden traces, sanitizers, fuzzers, linters
 #   all    the same as test (the default)
 #   storm  test, and more servers for the long storm, in a virtual environment at build/venv-storm; Express at build/storm-node
@@ -102,7 +102,7 @@ install_python()
     fi
     [ -e "$venv/.has-${requirements//\//-}" ] && return
     say "installing $requirements into $venv"
-    if ! "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-input -r "$requirements" >&2; then
+    if ! "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-input --only-binary :all: -r "$requirements" >&2; then
         say "pip could not install $requirements: is the package index reachable? (PIP_INDEX_URL names another one)"
         exit 1
     fi

@@ -5,7 +5,7 @@
 
 DEPS_SCRIPT := tests/deps.sh
 
-# What is installed: everything for the tests, a compiler and libraries for the rest, Flask besides for the demo.
+# What is installed: everything for the tests, a compiler and libraries for the rest, FastAPI besides for the demo.
 deps:
 	@$(DEPS_SCRIPT) all
 deps-build:

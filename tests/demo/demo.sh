@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Three small unmodified services under the library, a few requests, and the trace that comes of them.
+# Three small unmodified FastAPI services under the library, somebody else's service that they call, a few requests, and the trace that comes
+# of them.
 #
 #   make demo            the same with everything it needs installed and built
 #
@@ -41,18 +42,26 @@ fail()
     exit 1
 }
 
-# Runs at every end, wanted or not: the services first, then the exporter, so that their last spans have somebody to go to.
-clean_up()
+# The services first, then the exporter, so that their last spans have somebody to go to.
+stop_all()
 {
-    local status=$? n
-    trap - EXIT
-    trap '' INT TERM
+    local n
     for ((n = ${#pids[@]} - 1; n >= 0; n--)); do
         kill "${pids[n]}" 2>/dev/null || true
     done
     for ((n = ${#pids[@]} - 1; n >= 0; n--)); do
         wait "${pids[n]}" 2>/dev/null || true
     done
+    pids=()
+}
+
+# Runs at every end, wanted or not.
+clean_up()
+{
+    local status=$?
+    trap - EXIT
+    trap '' INT TERM
+    stop_all
     rm -rf "$dir"
     exit "$status"
 }
@@ -64,47 +73,68 @@ for file in "$otshim" "$library" "$python"; do
     [ -e "$file" ] || fail "$file is not there: run \`make demo\`, which installs and builds what is missing"
 done
 
-# Free ports, all held at once so that they differ.
-read -r http_port a b c < <("$python" - <<'END'
-import socket
-held = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+# Four ports for the services and one for the exporter, in $ports: those that one would expect, or any others where one of them is taken.
+choose_ports()
+{
+    read -r -a ports < <("$python" - "$@" <<'END'
+import socket, sys
+
+def take(wanted):
+    try:
+        return socket.create_server(("127.0.0.1", wanted))
+    except OSError:
+        return socket.create_server(("127.0.0.1", 0))
+
+held = [take(int(port)) for port in sys.argv[1:]]  # all at once, so that they differ
 print(*(s.getsockname()[1] for s in held))
 END
-)
-export OTSHIM_HTTP=127.0.0.1:$http_port
-
-alive()
-{
-    kill -0 "$1" 2>/dev/null
+    )
 }
 
-# await NAME PID URL: until it answers
+# start NAME COMMAND...: in the background, its output in NAME.log; $! is its process
+start()
+{
+    local log=$dir/$1.log
+    shift
+    PYTHONDONTWRITEBYTECODE=1 "$@" >"$log" 2>&1 </dev/null &
+    pids+=($!)
+}
+
+# start_service NAME PORT OTHER_PORT OTHER_PORT RATES_PORT
+start_service()
+{
+    local base=http://127.0.0.1
+    start "$1" env PEERS="$base:$2,$base:$3,$base:$4" RATES="$base:$5" OTEL_SERVICE_NAME="$1" LD_PRELOAD="$library" \
+        "$python" -m uvicorn --app-dir tests/demo --host 127.0.0.1 --port "$2" app:app
+}
+
+# await NAME PID WORDS: until its log has the words by which it says that it listens. False: its port was taken meanwhile.
 await()
 {
     local n
     for ((n = 0; n < 300; n++)); do
-        curl -sf -o /dev/null --max-time 5 --noproxy '*' "$3" && return
-        alive "$2" || fail "$1 did not start" "$1"
+        grep -qs "$3" "$dir/$1.log" && return
+        if ! kill -0 "$2" 2>/dev/null; then
+            grep -qsi "already in use" "$dir/$1.log" && return 1
+            fail "$1 did not start" "$1"
+        fi
         sleep 0.1
     done
-    fail "$1 did not answer on $3 within 30 seconds" "$1"
+    fail "$1 did not start within 30 seconds" "$1"
 }
 
-start_exporter()
+start_all()
 {
-    "$otshim" exporter >"$dir/exporter.log" 2>&1 &
-    pids+=($!)
-    await exporter $! "http://$OTSHIM_HTTP/healthz"
-}
-
-# start_service NAME PORT OTHER_PORT OTHER_PORT
-start_service()
-{
-    local base=http://127.0.0.1
-    env PEERS="$base:$2,$base:$3,$base:$4" OTEL_SERVICE_NAME="$1" LD_PRELOAD="$library" PYTHONDONTWRITEBYTECODE=1 \
-        "$python" -m gunicorn --chdir tests/demo --bind "127.0.0.1:$2" --workers 2 --threads 2 --no-control-socket app:app \
-        >"$dir/$1.log" 2>&1 &
-    pids+=($!)
+    local a=${ports[0]} b=${ports[1]} c=${ports[2]} rates=${ports[3]}
+    export OTSHIM_HTTP=127.0.0.1:${ports[4]}
+    start exporter "$otshim" exporter
+    await exporter "${pids[0]}" "http://$OTSHIM_HTTP" || return
+    start third-party "$python" tests/demo/third_party.py "$rates"
+    start_service app-a "$a" "$b" "$c" "$rates"
+    start_service app-b "$b" "$a" "$c" "$rates"
+    start_service app-c "$c" "$a" "$b" "$rates"
+    await third-party "${pids[1]}" ready && await app-a "${pids[2]}" 'running on' && await app-b "${pids[3]}" 'running on' &&
+        await app-c "${pids[4]}" 'running on'
 }
 
 # ask SERVICE URL
@@ -141,17 +171,16 @@ show_trace()
 }
 
 step '1.' "an exporter: ${dim}otshim exporter${plain}"
-start_exporter
 [ -z "${OTEL_EXPORTER_OTLP_ENDPOINT:-}" ] || echo "   it sends the traces on to $OTEL_EXPORTER_OTLP_ENDPOINT"
-
-step '2.' "three Flask services, unmodified: ${dim}LD_PRELOAD=libotshim.so gunicorn app:app${plain}"
-start_service app-a "$a" "$b" "$c"
-start_service app-b "$b" "$a" "$c"
-start_service app-c "$c" "$a" "$b"
-for name in app-a app-b app-c; do
-    case $name in app-a) port=$a pid=${pids[1]} ;; app-b) port=$b pid=${pids[2]} ;; *) port=$c pid=${pids[3]} ;; esac
-    await "$name" "$pid" "http://127.0.0.1:$port/"
+step '2.' "three FastAPI services, unmodified: ${dim}LD_PRELOAD=libotshim.so uvicorn app:app${plain}"
+choose_ports 8000 8001 8002 8003 4320
+for ((attempt = 0; attempt < 3; attempt++)); do
+    start_all && break
+    stop_all # a port that was free is taken by now
+    choose_ports 0 0 0 0 0
 done
+[ "$attempt" -lt 3 ] || fail 'no free ports could be had on 127.0.0.1'
+a=${ports[0]} b=${ports[1]} c=${ports[2]}
 
 step '3.' "a few requests: ${dim}curl http://127.0.0.1:$a/chain${plain}"
 ask app-a "http://127.0.0.1:$a/io_task"
