@@ -43,9 +43,7 @@ struct identity {
     _Atomic uint64_t pending[OTSHIM_COUNTERS];
 
     /* In flight (inflight.c): whose slot is it? The span id, 0: free. The shared table is only its picture. */
-    alignas(64) _Atomic uint32_t inflight_used;
-    _Atomic uint32_t inflight_hint;
-    _Atomic uint64_t inflight_owner[OTSHIM_INFLIGHT_SLOTS];
+    alignas(64) _Atomic uint64_t inflight_owner[OTSHIM_INFLIGHT_SLOTS];
 };
 _Static_assert(sizeof(struct identity) <= IDENTITY_BYTES, "fits its pages");
 

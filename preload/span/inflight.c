@@ -49,19 +49,21 @@ static size_t copy_cut(char *to, size_t room, const char *from, size_t len)
 
 /* ---- claiming ------------------------------------------------------------------------------------------------------------------------ */
 
+/* Where this thread looks first: the slot that it gave up last, whose picture is still in its cache. Threads start apart from each other. */
+static OTSHIM_TLS uint32_t hint, hint_is_set;
+#define THREAD_DISTANCE 16u
+
 /* A free index at or after the hint, or -1. */
-static int claim(uint64_t key)
+static int claim(uint64_t key, uint32_t tid)
 {
-    if (atomic_fetch_add_explicit(&identity.inflight_used, 1, memory_order_relaxed) < OTSHIM_INFLIGHT_SLOTS) {
-        const uint32_t hint = atomic_fetch_add_explicit(&identity.inflight_hint, 1, memory_order_relaxed);
-        for (uint32_t i = 0; i < OTSHIM_INFLIGHT_SLOTS; i++) {
-            _Atomic uint64_t *owner = &identity.inflight_owner[(hint + i) % OTSHIM_INFLIGHT_SLOTS];
-            uint64_t nobody = 0;
-            if (atomic_load_explicit(owner, memory_order_relaxed) == 0 && atomic_compare_exchange_strong(owner, &nobody, key))
-                return (int)((hint + i) % OTSHIM_INFLIGHT_SLOTS);
-        }
+    const uint32_t first = hint_is_set ? hint : tid * THREAD_DISTANCE;
+    for (uint32_t i = 0; i < OTSHIM_INFLIGHT_SLOTS; i++) {
+        const uint32_t index = (first + i) % OTSHIM_INFLIGHT_SLOTS;
+        uint64_t nobody = 0;
+        if (atomic_load_explicit(&identity.inflight_owner[index], memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong(&identity.inflight_owner[index], &nobody, key))
+            return (int)index;
     }
-    atomic_fetch_sub_explicit(&identity.inflight_used, 1, memory_order_relaxed);
     return -1;
 }
 
@@ -70,7 +72,8 @@ static bool disclaim(uint32_t index, uint64_t key)
 {
     if (!atomic_compare_exchange_strong(&identity.inflight_owner[index], &key, 0))
         return false;
-    atomic_fetch_sub_explicit(&identity.inflight_used, 1, memory_order_relaxed);
+    hint = index;
+    hint_is_set = 1;
     return true;
 }
 
@@ -130,13 +133,13 @@ uint32_t inflight_begin(const struct otshim_span_rec *rec, const struct inflight
         return 0;
     uint32_t handle = 0;
     for (int attempt = 0; attempt < 4 && handle == 0; attempt++) {
-        const int index = claim(key);
+        const int index = claim(key, tid);
         if (index < 0)
             break;
         if (draw(&ring_inflight(ring)[index], rec, names, key, tid))
             handle = (uint32_t)index + 1;
-        else
-            disclaim((uint32_t)index, key);
+        else if (disclaim((uint32_t)index, key))
+            hint = (uint32_t)index + 1; /* the mover's copy is in it */
     }
     if (handle == 0)
         ring_count(ring, OTSHIM_COUNT_INFLIGHT_FULL, 1);
