@@ -173,7 +173,15 @@ void doctor_program(struct report *report)
     excluded(report);
     tls(report);
     const struct runtime *runtime = inspect_runtime(in->path);
-    if (runtime != NULL)
+    const char *why_not = runtime != NULL ? inspect_python(in->path) : NULL;
+    if (why_not != NULL)
+        finding_remedy(
+            report_add(report, FINDING_PARTLY, "runtime",
+                       "it is %s, and %s: worker processes and threads are exact, calls made under asyncio, uvloop and gevent "
+                       "become the roots of their own traces",
+                       runtime->name, why_not),
+            "use a version that is known, or a newer otshim");
+    else if (runtime != NULL)
         report_add(report, runtime->partly ? FINDING_PARTLY : FINDING_NOTE, "runtime", "it is %s: %s", runtime->name,
                    runtime->words);
 }

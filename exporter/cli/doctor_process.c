@@ -232,6 +232,31 @@ static void look_for_socket(struct subject *subject)
                        "otshim exporter, with the same OTSHIM_SOCKET");
 }
 
+/* What its library found out about the runtime in it. */
+static void look_at_runtimes(struct subject *subject, const json_t *process)
+{
+    size_t index;
+    json_t *runtime;
+    json_array_foreach(json_object_get(process, "runtimes"), index, runtime)
+    {
+        const char *name = json_string_value(json_object_get(runtime, "name"));
+        const char *version = json_string_value(json_object_get(runtime, "version"));
+        const char *why = json_string_value(json_object_get(runtime, "whyNot"));
+        name = name != NULL ? name : "a runtime";
+        version = version != NULL ? version : "";
+        if (json_is_true(json_object_get(runtime, "exact")))
+            report_add(subject->report, FINDING_GOOD, "runtime-exact",
+                       "%.24s %.40s: its own contexts are read, and say for whom each call is made", name, version);
+        else
+            finding_remedy(
+                report_add(subject->report, FINDING_PARTLY, "runtime-not-exact",
+                           "%.24s %.40s: its own contexts are not read (%.184s): calls made on threads that many requests share "
+                           "become the roots of their own traces; those of a process or thread per request do not",
+                           name, version, why != NULL ? why : "it did not say why"),
+                "use a version or build that is known, or a newer otshim");
+    }
+}
+
 /* Does the exporter that we can ask know it? Then it is connected, whatever its environment says. */
 static bool look_in_exporter(struct subject *subject)
 {
@@ -254,6 +279,8 @@ static bool look_in_exporter(struct subject *subject)
         if (json_integer_value(json_object_get(process, "pid")) == subject->pid)
             found = process;
     }
+    if (found != NULL)
+        look_at_runtimes(subject, found);
     if (found != NULL)
         report_add(subject->report, FINDING_GOOD, "known", "the exporter knows it as service \"%.100s\" and has %lld spans of it",
                    json_string_value(json_object_get(found, "service")) != NULL

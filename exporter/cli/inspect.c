@@ -338,3 +338,17 @@ const struct runtime *inspect_runtime(const char *path)
     }
     return NULL;
 }
+
+const char *inspect_python(const char *path)
+{
+    char real[PATH_MAX];
+    int minor = 0, len = 0;
+    if (realpath(path, real) == NULL)
+        snprintf(real, sizeof(real), "%s", path);
+    const char *name = base_name(real);
+    if (sscanf(name, "python3.%d%n", &minor, &len) != 1)
+        return NULL;
+    if (strchr(name + len, 't') != NULL)
+        return "it is a free-threaded build, whose contexts are not read";
+    return minor < 8 || minor > 13 ? "the contexts of this version are not read (those of 3.8 to 3.13 are)" : NULL;
+}

@@ -44,6 +44,9 @@ struct runtime {
 };
 /* NULL: none that is known. */
 const struct runtime *inspect_runtime(const char *path);
+/* Of an executable whose name, or that of the file behind it, is "python3.x" or "python3.xt": why the library does not read the contexts of
+ * that version. NULL: it does, or the name has no version. The library itself judges by what it finds at run time. */
+const char *inspect_python(const char *path);
 
 /* The architecture that this build of the library is for. */
 const char *inspect_own_machine(void);

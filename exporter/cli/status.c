@@ -160,6 +160,23 @@ static void print_unread(const json_t *status)
     }
 }
 
+/* Whether the runtime says for whom a call is made, for those that had to be asked. */
+static void print_runtimes(const json_t *process)
+{
+    size_t index;
+    json_t *runtime;
+    json_array_foreach(json_object_get(process, "runtimes"), index, runtime)
+    {
+        const char *version = text_at(runtime, "version", 40);
+        printf("           %s%s%s: ", text_at(runtime, "name", 24), version[0] != 0 ? " " : "", version);
+        if (json_is_true(json_object_get(runtime, "exact")))
+            puts("exact, by its own contexts");
+        else
+            printf("%snot exact%s: %s; calls made on threads that many requests share have no parent\n", red(), plain(),
+                   text_at(runtime, "whyNot", 184));
+    }
+}
+
 static void print_processes(const json_t *status)
 {
     const json_t *processes = json_object_get(status, "processes");
@@ -185,6 +202,7 @@ static void print_processes(const json_t *status)
         printf("  %7lld  %-20s %9lld %7lld %9lld  %-18s %s%s\n", number_at(process, "pid"), text_at(process, "service", 20),
                number_at(process, "spans"), number_at(process, "dropped"), number_at(process, "inFlight"), ring,
                text_at(process, "executable", 80), json_is_false(json_object_get(process, "alive")) ? " (ended)" : "");
+        print_runtimes(process);
         const char *note = text_at(process, "note", 160);
         if (note[0] != 0)
             printf("           note: %s\n", note);

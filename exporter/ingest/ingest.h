@@ -13,6 +13,13 @@
 #include <otshim/record.h>
 #include <sys/types.h>
 
+/* What the library found out about a runtime in the process (struct otshim_runtime), copied and terminated. */
+struct process_runtime {
+    char name[24];
+    char version[40];
+    char why_not[184]; /* "": its own contexts are read, so that each call's request is exact */
+};
+
 /* A traced process, as far as anybody outside ingest/ may see it. */
 struct process {
     pid_t pid;         /* in our pid namespace (SO_PEERCRED) */
@@ -29,6 +36,8 @@ struct process {
     uint64_t counters[32];   /* enum otshim_counter, last seen */
     uint64_t ring_bytes, ring_used;
     unsigned inflight;
+    struct process_runtime runtimes[OTSHIM_RUNTIMES]; /* one of a name */
+    unsigned runtime_count;
     char note[160]; /* the last OTSHIM_HELLO_RUNTIME_NOTE, "" if none */
 };
 

@@ -145,6 +145,36 @@ void tracee_set_clock(struct tracee *tracee, int64_t offset_ns)
     tracee->process.clock_offset_ns = offset_ns + tracee->clock_delta_ns;
 }
 
+static void copy_text(char *to, size_t size, const char *shared)
+{
+    memcpy(to, shared, size);
+    to[size - 1] = '\0';
+}
+
+/* Entries are written once; what a hostile process changes afterwards is cut and shown like any text of it. */
+static void tracee_refresh_runtimes(struct tracee *tracee)
+{
+    struct process *process = &tracee->process;
+
+    process->runtime_count = 0;
+    for (unsigned i = 0; i < OTSHIM_RUNTIMES; i++) {
+        struct otshim_runtime *shared = &tracee->memory.shm->runtimes[i];
+        struct process_runtime one;
+        unsigned at = 0;
+
+        if (atomic_load_explicit(&shared->state, memory_order_acquire) != OTSHIM_RUNTIME_THERE)
+            continue;
+        copy_text(one.name, sizeof one.name, shared->name);
+        copy_text(one.version, sizeof one.version, shared->version);
+        copy_text(one.why_not, sizeof one.why_not, shared->why_not);
+        while (at < process->runtime_count && strcmp(process->runtimes[at].name, one.name) != 0)
+            at++;
+        process->runtimes[at] = one;
+        if (at == process->runtime_count)
+            process->runtime_count++;
+    }
+}
+
 void tracee_refresh(struct tracee *tracee)
 {
     struct process *process = &tracee->process;
@@ -155,6 +185,7 @@ void tracee_refresh(struct tracee *tracee)
     process->ring_used = head - tracee->reader.tail;
     if (process->ring_used > process->ring_bytes) /* a hostile head */
         process->ring_used = process->ring_bytes;
+    tracee_refresh_runtimes(tracee);
 }
 
 bool tracee_is_closed(const struct tracee *tracee)

@@ -81,6 +81,21 @@ static json_t *cmdline_json(const struct process *process)
     return array;
 }
 
+static json_t *runtimes_json(const struct process *process)
+{
+    json_t *array = json_array();
+    for (unsigned i = 0; i < process->runtime_count; i++) {
+        const struct process_runtime *runtime = &process->runtimes[i];
+        json_t *object = json_object();
+        json_object_set_new(object, "name", text(runtime->name));
+        json_object_set_new(object, "version", text(runtime->version));
+        json_object_set_new(object, "exact", json_boolean(runtime->why_not[0] == 0));
+        json_object_set_new(object, "whyNot", runtime->why_not[0] != 0 ? text(runtime->why_not) : json_null());
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
 static void add_process(void *arg, const struct process *process)
 {
     json_t *array = arg, *object = json_object();
@@ -98,6 +113,7 @@ static void add_process(void *arg, const struct process *process)
     json_object_set_new(object, "ringBytes", number(process->ring_bytes));
     json_object_set_new(object, "ringUsed", number(process->ring_used));
     json_object_set_new(object, "counters", counters_json(process->counters));
+    json_object_set_new(object, "runtimes", runtimes_json(process));
     json_object_set_new(object, "note", text(process->note));
     json_array_append_new(array, object);
 }

@@ -49,6 +49,21 @@ enum otshim_counter {
     OTSHIM_COUNTERS
 };
 
+/* What an adapter to a runtime (CPython, Node.js, ...) found out: does the runtime's own context say for whom each call is made? Written
+ * once, and never again: who makes the state WRITTEN has the entry, THERE is stored when it is complete. Of two entries of one name the
+ * later one holds. Texts end with a NUL; the reader sees to it that they do. */
+enum otshim_runtime_state { OTSHIM_RUNTIME_FREE = 0, OTSHIM_RUNTIME_WRITTEN = 1, OTSHIM_RUNTIME_THERE = 2 };
+
+struct otshim_runtime {
+    _Atomic uint32_t state;
+    uint32_t reserved;
+    char name[24];
+    char version[40];
+    char why_not[184]; /* "": exact */
+};
+_Static_assert(sizeof(struct otshim_runtime) == 256, "part of the layout");
+#define OTSHIM_RUNTIMES 8
+
 struct otshim_shm {
     /* Written once, before the memory is handed over. */
     uint64_t magic;
@@ -69,6 +84,8 @@ struct otshim_shm {
     _Atomic uint32_t closed;
 
     alignas(64) _Atomic uint64_t counters[32];
+
+    alignas(64) struct otshim_runtime runtimes[OTSHIM_RUNTIMES];
 };
 _Static_assert(OTSHIM_COUNTERS <= 32, "the counter array is part of the layout");
 _Static_assert(sizeof(struct otshim_shm) <= 4096, "the header is one page");

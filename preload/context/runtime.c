@@ -5,6 +5,7 @@
 #include "context/runtime.h"
 #include "base/pool.h"
 #include "context/python/python.h"
+#include "span/span.h"
 #include <string.h>
 
 const struct ctx_runtime ctx_runtimes[] = {
@@ -13,6 +14,30 @@ const struct ctx_runtime ctx_runtimes[] = {
 };
 
 _Atomic(const struct runtime_listener *) runtime_listener;
+
+static char *append(char *at, const char *end, const char *text)
+{
+    while (*text != '\0' && at < end)
+        *at++ = *text++;
+    return at;
+}
+
+void runtime_report(const char *name, const char *version, const char *why_not)
+{
+    char text[384], number[40];
+    size_t len = strcspn(version, " \t\n");
+    len = len < sizeof number - 1 ? len : sizeof number - 1;
+    memcpy(number, version, len);
+    number[len] = '\0';
+    if (!span_runtime(name, number, why_not) || why_not == NULL)
+        return;
+    const char *end = text + sizeof text - 1;
+    char *at = append(text, end, name);
+    at = append(append(at, end, len != 0 ? " " : ""), end, number);
+    at = append(append(at, end, ": its own contexts are not read: "), end, why_not);
+    *append(at, end, "; calls made on threads that many requests share will have no parent") = '\0';
+    span_log(13, text);
+}
 
 static struct pool conns = POOL_INIT(sizeof(struct runtime_conn), 32, 256u * 1024u);
 

@@ -62,6 +62,12 @@ static inline void runtime_idle(void)
         listener->idle();
 }
 
+/* Says, to whom it may concern (`otshim status`, `otshim doctor PID`, the exporter's log), whether a runtime's own context is read: why_not
+ * NULL: it is, each call's request is exact. Else one clause in lower case that says why not ("this version is not known"); calls on threads
+ * that many requests share are roots then. Once an adapter knows, and again only if that changes; the same again costs a look and does
+ * nothing. name as people write it ("CPython", "Node.js"), version up to its first blank ("" if there is none). Async-signal-safe. */
+void runtime_report(const char *name, const char *version, const char *why_not);
+
 /* ---- runtime.c. The first four by the holder of the connection's lock. ------------------------------------------------------------------- */
 struct runtime_conn *runtime_conn_new(void); /* NULL: no memory */
 void runtime_conn_free(struct runtime_conn *conn);

@@ -207,6 +207,14 @@ static void uvstream_wrap(void)
 
 /* ---- finding them ------------------------------------------------------------------------------------------------------------------------ */
 
+/* A Python all the same: one that is too old to have contexts, or was stripped of what nobody else asked for. */
+static void report_lacking(const char *version, const char *symbol)
+{
+    char why[80] = "its C API lacks ";
+    strncat(why, symbol, sizeof why - strlen(why) - 1);
+    runtime_report("CPython", version, why);
+}
+
 static bool find_api(void)
 {
     enum {
@@ -223,8 +231,11 @@ static bool find_api(void)
     };
     lookup_any(items, sizeof items / sizeof *items);
     for (unsigned i = 0; i < NEEDED; i++)
-        if (items[i].found == NULL)
+        if (items[i].found == NULL) {
+            if (items[AT_GetVersion].found != NULL)
+                report_lacking(((const char *(*)(void))items[AT_GetVersion].found)(), items[i].name);
             return false;
+        }
 #define X(ret, name, symbol, params) python_api.name = (ret(*) params)items[AT_##name].found;
     PYTHON_API(X)
     PYTHON_API_OPTIONAL(X)

@@ -183,6 +183,7 @@ static void publish(struct ring *ring, uint64_t now)
         atomic_store(&identity.previous, old);
     } while (!atomic_compare_exchange_strong(&identity.current, &old, ring));
     take_pending(ring);
+    runtimes_draw(ring);
 }
 
 static struct ring *make_attached(uint64_t now)
@@ -238,10 +239,12 @@ static void publish_private(void)
     struct ring *ring = memory_make(-1, config.ring_bytes);
     if (ring == NULL)
         return;
-    if (atomic_compare_exchange_strong(&identity.current, &none, ring))
+    if (atomic_compare_exchange_strong(&identity.current, &none, ring)) {
         take_pending(ring);
-    else
+        runtimes_draw(ring);
+    } else {
         memory_drop(ring);
+    }
 }
 
 bool handover_first(uint64_t now)

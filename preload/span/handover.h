@@ -19,5 +19,7 @@ void handover_last(uint64_t now);
 bool span_first_ring(uint64_t now);
 /* inflight.c: copies the picture of what is in flight from a ring to its successor. */
 void inflight_move(const struct ring *from, const struct ring *to);
+/* runtimes.c: what is known of runtimes, into a ring that is published (or entered). */
+void runtimes_draw(struct ring *ring);
 
 #endif

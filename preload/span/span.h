@@ -24,6 +24,10 @@ void span_write(struct otshim_span_rec *rec, const struct span_attr *attrs, size
 /* A diagnostic of our own for the exporter's log. severity: OpenTelemetry number (9 info, 13 warn, 17 error). */
 void span_log(uint8_t severity, const char *text);
 
+/* A fact about a runtime (ring.h) for as long as the process lives, and for its forked children: whichever ring there is shows it. why_not
+ * NULL or "": its context is exact. The same fact again changes nothing. Texts are cut to fit. False: it was known, or there is no room. */
+bool span_runtime(const char *name, const char *version, const char *why_not);
+
 /* One more of a counter of ring.h. Relaxed; before there is a ring it is kept and added later. */
 void span_count(enum otshim_counter counter);
 

@@ -15,7 +15,7 @@ MONOTONIC = time.CLOCK_MONOTONIC
 
 F_ADD_SEALS, F_SEAL_SHRINK, F_SEAL_GROW = 1033, 2, 4
 HEADER_BYTES, INFLIGHT_SLOTS, INFLIGHT_BYTES = 4096, 1024, 264
-HEAD, COUNTERS = 64, 256
+HEAD, COUNTERS, RUNTIMES = 64, 256, 512
 
 
 def now():
@@ -74,6 +74,12 @@ class Process:
     def count(self, counter, value):
         """One of enum otshim_counter."""
         struct.pack_into("<Q", self.memory, COUNTERS + 8 * counter, value)
+
+    def runtime(self, index, name, version, why_not=b""):
+        """An entry of otshim_shm.runtimes. Texts are cut by nobody: a hostile process leaves out the NUL."""
+        at = RUNTIMES + 256 * index
+        struct.pack_into("<24s40s184s", self.memory, at + 8, name, version, why_not)
+        struct.pack_into("<I", self.memory, at, 2)
 
     def _record(self, kind, payload):
         length = (16 + len(payload) + 7) // 8 * 8

@@ -207,6 +207,13 @@ static void runtimes(void **state)
     assert_null(inspect_runtime("/usr/sbin/nginx"));
     assert_null(inspect_runtime("javac"));
     assert_null(inspect_runtime(""));
+    assert_null(inspect_python("/nowhere/python3.8"));
+    assert_null(inspect_python("/nowhere/python3.13"));
+    assert_null(inspect_python("/nowhere/python3"));
+    assert_null(inspect_python(""));
+    assert_non_null(strstr(inspect_python("/nowhere/python3.7"), "3.8"));
+    assert_non_null(strstr(inspect_python("/nowhere/python3.99"), "3.8"));
+    assert_non_null(strstr(inspect_python("/nowhere/python3.13t"), "free-threaded"));
 }
 
 static void a_process_without_the_library(void **state)

@@ -5,7 +5,6 @@
  * anything that could have a finalizer. */
 #include "base/base.h"
 #include "context/python/python.h"
-#include "span/span.h"
 #include <errno.h>
 #include <string.h>
 
@@ -26,20 +25,11 @@ bool python_usable(void)
     return python_api.InterpreterOf == NULL || python_api.InterpreterOf((void *)running) == python_api.MainInterpreter();
 }
 
-static void say_failed(const char *why)
-{
-    char text[256] = "CPython: calls of asyncio, uvloop and greenlets will have no parent: ";
-    size_t len = strlen(text), more = strlen(why), room = sizeof text - 1 - len;
-    memcpy(text + len, why, more < room ? more : room);
-    span_log(13, text);
-}
-
 static void make_variable(void)
 {
     PyObject *var = python_api.VarNew("otshim.request", NULL);
     const char *why = var != NULL ? python_calibrate(var) : "no memory";
-    if (why != NULL)
-        say_failed(why);
+    runtime_report("CPython", python_api.GetVersion(), why);
     variable = var;
     atomic_store_explicit(&python_walk_state, why == NULL ? PYTHON_WALK_READY : PYTHON_WALK_FAILED, memory_order_release);
 }
