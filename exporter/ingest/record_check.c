@@ -22,6 +22,10 @@ static size_t record_attr_max(uint16_t key)
     case OTSHIM_ATTR_DNS_ANSWER: return 8 * sizeof(struct otshim_addr);
     case OTSHIM_ATTR_ERROR_TEXT: return OTSHIM_TEXT_MAX;
     case OTSHIM_ATTR_STACK: return OTSHIM_STACK_MAX * sizeof(uint64_t);
+    case OTSHIM_ATTR_CODE_FUNCTION: return OTSHIM_CODE_FUNCTION_MAX;
+    case OTSHIM_ATTR_CODE_FILE: return OTSHIM_CODE_FILE_MAX;
+    case OTSHIM_ATTR_CODE_LINE: return sizeof(uint32_t);
+    case OTSHIM_ATTR_CODE_STACKTRACE: return OTSHIM_CODE_STACKTRACE_MAX;
     default: return OTSHIM_RECORD_MAX_BYTES;
     }
 }
@@ -32,6 +36,8 @@ static bool record_attr_unit_ok(const struct otshim_attr *attr)
         return attr->len % sizeof(uint64_t) == 0;
     if (attr->key == OTSHIM_ATTR_DNS_ANSWER)
         return attr->len % sizeof(struct otshim_addr) == 0;
+    if (attr->key == OTSHIM_ATTR_CODE_LINE)
+        return attr->len == sizeof(uint32_t);
     return true;
 }
 

@@ -47,8 +47,27 @@ void trace_free(struct trace *trace)
     free(trace);
 }
 
+/* In the words of the program's own language. False: there are none. */
+static bool describe_code(struct making *m)
+{
+    const struct bytes *attrs = m->facts->attrs;
+    struct bytes function = attrs[OTSHIM_ATTR_CODE_FUNCTION], file = attrs[OTSHIM_ATTR_CODE_FILE];
+    struct bytes line = attrs[OTSHIM_ATTR_CODE_LINE], stack = attrs[OTSHIM_ATTR_CODE_STACKTRACE];
+    uint32_t number = 0;
+    if (line.len == sizeof number)
+        memcpy(&number, line.at, sizeof number);
+    draft_string(m->draft, "code.function.name", draft_text(m->draft, function.at, function.len));
+    draft_string(m->draft, "code.file.path", draft_text(m->draft, file.at, file.len));
+    if (number > 0)
+        draft_integer(m->draft, "code.line.number", number);
+    draft_string(m->draft, "code.stacktrace", draft_text(m->draft, stack.at, stack.len));
+    return function.len + file.len + stack.len > 0;
+}
+
 static void describe_call_site(struct trace *trace, struct making *m)
 {
+    if (describe_code(m))
+        return;
     const struct process *process = m->facts->process;
     struct bytes raw = m->facts->attrs[OTSHIM_ATTR_STACK];
     uint64_t addresses[OTSHIM_STACK_MAX];

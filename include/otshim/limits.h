@@ -26,6 +26,9 @@
 #define OTSHIM_NAME_MAX 256u       /* a host name: RFC 1035 2.3.4 has 255 */
 #define OTSHIM_TEXT_MAX 512u       /* error and log text */
 #define OTSHIM_STACK_MAX 64u       /* return addresses at a call site */
+#define OTSHIM_CODE_FUNCTION_MAX 256u
+#define OTSHIM_CODE_FILE_MAX 512u
+#define OTSHIM_CODE_STACKTRACE_MAX 2048u /* what Tempo 3 keeps of a value */
 
 /* The hello: one SOCK_SEQPACKET message. */
 #define OTSHIM_HELLO_MAX_BYTES 16384u

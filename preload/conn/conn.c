@@ -27,6 +27,7 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     conn->transport = transport;
     conn->fork_generation = otshim_fork_generation;
     conn->runtime = NULL;
+    conn->site = NULL;
     conn->oldest = conn->newest = conn->spare = NULL;
     conn->exchanges = conn->feeds = 0;
     memset(&conn->peer, 0, sizeof conn->peer);
@@ -59,6 +60,8 @@ void conn_finish_locked(struct conn *conn)
     if (conn->runtime != NULL)
         runtime_conn_free(conn->runtime);
     conn->runtime = NULL;
+    site_free(conn->site);
+    conn->site = NULL;
     atomic_store_explicit(&conn->phase, CONN_PASS, memory_order_relaxed);
     atomic_fetch_add_explicit(&conn->generation, 1, memory_order_release);
 }
@@ -205,6 +208,10 @@ void conn_write_later(int fd, const struct ctx *ctx)
         watch.conn->runtime = runtime_conn_new();
     if (watch.conn->runtime != NULL)
         runtime_conn_set(watch.conn->runtime, ctx);
+    if (watch.conn->connect != CONN_CONNECTING) {
+        site_free(watch.conn->site);
+        watch.conn->site = site_keep();
+    }
     conn_unlock(watch.conn);
 }
 

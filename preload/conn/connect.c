@@ -82,8 +82,7 @@ static uint16_t find_name(const struct sockaddr *addr)
 
 /* ---- the span ------------------------------------------------------------------------------------------------------------------------ */
 
-static void write_connect(struct conn *conn, const struct ctx *parent, uint8_t rule, uint8_t end, const uint64_t *stack,
-                          size_t frames)
+static void write_connect(struct conn *conn, const struct ctx *parent, uint8_t rule, uint8_t end, const struct call_site *site)
 {
     struct otshim_span_rec rec = {
         .start_ns = conn->connect_start_ns,
@@ -106,21 +105,19 @@ static void write_connect(struct conn *conn, const struct ctx *parent, uint8_t r
         memcpy(rec.trace_id, conn->origin.trace_id, sizeof rec.trace_id);
         memcpy(rec.span_id, conn->origin.span_id, sizeof rec.span_id);
     }
-    struct span_attr attrs[3] = {{.key = OTSHIM_ATTR_SOCKET_PATH}, {.key = OTSHIM_ATTR_PEER_NAME}, {.key = OTSHIM_ATTR_STACK}};
+    struct span_attr attrs[2 + CALL_SITE_ATTRS] = {{.key = OTSHIM_ATTR_SOCKET_PATH}, {.key = OTSHIM_ATTR_PEER_NAME}};
     size_t len;
     attrs[0].bytes = intern_get(conn->path, &len);
     attrs[0].len = (uint16_t)len;
     attrs[1].bytes = intern_get(conn->peer_name, &len);
     attrs[1].len = (uint16_t)len;
-    attrs[2].bytes = stack;
-    attrs[2].len = (uint16_t)(frames * sizeof *stack);
-    span_write(&rec, attrs, 3);
+    span_write(&rec, attrs, 2 + call_site_attrs(site, attrs + 2));
 }
 
 /* A root span has used up the ids that the first exchange was promised. */
-static void settle_as_root(struct conn *conn, uint8_t end, const uint64_t *stack, size_t frames)
+static void settle_as_root(struct conn *conn, uint8_t end, const struct call_site *site)
 {
-    write_connect(conn, NULL, OTSHIM_PARENT_NONE, end, stack, frames);
+    write_connect(conn, NULL, OTSHIM_PARENT_NONE, end, site);
     conn->connect_start_ns = 0;
 }
 
@@ -132,7 +129,8 @@ void connect_call_end(struct conn *conn)
     request_call_end(&conn->origin);
 }
 
-static void outcome_locked(struct conn *conn, int error, uint8_t failed_end, uint64_t now, const uint64_t *stack, size_t frames)
+/* here: it blocked, and this is still the stack that called it. */
+static void outcome_locked(struct conn *conn, int error, uint8_t failed_end, uint64_t now, bool here)
 {
     if (conn->connect != CONN_CONNECTING)
         return;
@@ -141,23 +139,34 @@ static void outcome_locked(struct conn *conn, int error, uint8_t failed_end, uin
     conn->connect_error = error;
     conn->connect = CONN_CONNECTED;
     bool failed = error != 0 || failed_end == OTSHIM_END_ABANDONED;
+    struct call_site site;
+    call_site_none(&site);
+    if (stack_wanted(conn->connect_end_ns - conn->connect_start_ns, failed)) {
+        if (here)
+            call_site_here(&site);
+        else
+            call_site_kept(&site, conn->site);
+    }
+    site_free(conn->site);
+    conn->site = NULL;
     if (failed)
         connect_call_end(conn);
     if (conn->fork_generation != otshim_fork_generation)
         conn->connect_start_ns = 0; /* our parent's */
     else if (conn->origin.has_parent)
-        write_connect(conn, &conn->origin, conn->origin.rule, failed ? failed_end : OTSHIM_END_COMPLETE, stack, frames);
+        write_connect(conn, &conn->origin, conn->origin.rule, failed ? failed_end : OTSHIM_END_COMPLETE, &site);
     else if (failed)
-        settle_as_root(conn, failed_end, stack, frames);
+        settle_as_root(conn, failed_end, &site);
     else
         conn->connect = CONN_CONNECT_HELD;
+    call_site_done(&site);
 }
 
 void connect_settle_locked(struct conn *conn, const struct exchange *exchange, uint8_t end)
 {
     if (conn->connect == CONN_CONNECTING) {
         bool abandoned = exchange == NULL && end != OTSHIM_END_COMPLETE && conn->connect_noted_ns == 0;
-        outcome_locked(conn, 0, abandoned ? OTSHIM_END_ABANDONED : OTSHIM_END_COMPLETE, now_ns(), NULL, 0);
+        outcome_locked(conn, 0, abandoned ? OTSHIM_END_ABANDONED : OTSHIM_END_COMPLETE, now_ns(), false);
     }
     if (conn->connect != CONN_CONNECT_HELD)
         return;
@@ -166,17 +175,17 @@ void connect_settle_locked(struct conn *conn, const struct exchange *exchange, u
         return;
     bool together = exchange != NULL && !exchange->has_owner && !(exchange->own_header && conn->adopted_lookup);
     if (together)
-        write_connect(conn, &exchange->ctx, OTSHIM_PARENT_CONNECT, OTSHIM_END_COMPLETE, NULL, 0);
+        write_connect(conn, &exchange->ctx, OTSHIM_PARENT_CONNECT, OTSHIM_END_COMPLETE, NULL);
     else
-        settle_as_root(conn, OTSHIM_END_COMPLETE, NULL, 0);
+        settle_as_root(conn, OTSHIM_END_COMPLETE, NULL);
 }
 
 void connect_first_io_locked(struct conn *conn, ssize_t result, int error)
 {
     if (result >= 0)
-        outcome_locked(conn, 0, OTSHIM_END_FAILED, now_ns(), NULL, 0);
+        outcome_locked(conn, 0, OTSHIM_END_FAILED, now_ns(), false);
     else if (error != EAGAIN && error != EINTR && error != ENOTCONN && error != EINPROGRESS && error != EFAULT && error != EINVAL)
-        outcome_locked(conn, error, OTSHIM_END_FAILED, now_ns(), NULL, 0);
+        outcome_locked(conn, error, OTSHIM_END_FAILED, now_ns(), false);
     if (conn->connect == CONN_CONNECT_HELD && conn->oldest != NULL && conn->oldest->head_done)
         connect_settle_locked(conn, conn->oldest, OTSHIM_END_COMPLETE);
 }
@@ -229,7 +238,7 @@ static void begin(struct conn *conn, const struct sockaddr *addr, socklen_t len,
         parent.has_parent = true;
         parent.rule = OTSHIM_PARENT_CONNECT;
         conn->adopted_lookup = true;
-        names_write(&lookup, &parent, NULL, 0);
+        names_write(&lookup, &parent, NULL);
     }
 }
 
@@ -239,7 +248,7 @@ static void again(struct conn *conn, int result, int error)
         return;
     if (!conn_lock(conn))
         return;
-    outcome_locked(conn, result == 0 || error == EISCONN ? 0 : error, OTSHIM_END_FAILED, now_ns(), NULL, 0);
+    outcome_locked(conn, result == 0 || error == EISCONN ? 0 : error, OTSHIM_END_FAILED, now_ns(), false);
     conn_unlock(conn);
 }
 
@@ -264,14 +273,10 @@ void conn_connecting(int fd, const struct sockaddr *addr, socklen_t len, uint64_
     begin(conn, addr, len, start_ns);
     conn->connect_async = in_progress(result, error);
     /* Nobody else knows the object yet: the lock is not needed. */
-    if (!in_progress(result, error)) {
-        uint64_t stack[OTSHIM_STACK_MAX];
-        size_t frames = 0;
-        uint64_t now = now_ns();
-        if (stack_wanted(now - start_ns, error != 0))
-            frames = stack_capture(stack, OTSHIM_STACK_MAX);
-        outcome_locked(conn, error, OTSHIM_END_FAILED, now, stack, frames);
-    }
+    if (in_progress(result, error))
+        conn->site = site_keep();
+    else
+        outcome_locked(conn, error, OTSHIM_END_FAILED, now_ns(), true);
     fd_put(fd, &conn->object);
 }
 
@@ -283,7 +288,7 @@ void conn_connect_outcome(int fd, int error)
     struct watch watch;
     if (!watch_begin(&watch, fd) || !watch_lock(&watch))
         return;
-    outcome_locked(conn, error, OTSHIM_END_FAILED, now_ns(), NULL, 0);
+    outcome_locked(conn, error, OTSHIM_END_FAILED, now_ns(), false);
     conn_unlock(conn);
 }
 

@@ -26,6 +26,19 @@ static bool written_for(struct conn *conn, struct ctx *owner)
     return true;
 }
 
+/* Where in the program is it made? By what an event loop sends later, that is known by whoever gave it the bytes. */
+static void keep_site(struct conn *conn, struct exchange *exchange, const struct exchange_writer *writer)
+{
+    if (!(exchange->ctx.trace_flags & 1u))
+        return;
+    if (writer == NULL)
+        exchange->site = site_keep();
+    if (exchange->site != NULL || OTSHIM_LIKELY(conn->site == NULL))
+        return;
+    exchange->site = conn->site;
+    conn->site = NULL;
+}
+
 /* For whom is this outbound request made? Asked at its first byte, in the thread that sends it. */
 static void decide_outbound(struct conn *conn, struct exchange *exchange, const struct exchange_writer *writer)
 {
@@ -63,6 +76,7 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
     exchange->ctx.has_parent = true;
     exchange->ctx.trace_flags =
         sampler_decide(&config.sampler, exchange->has_owner ? &exchange->owner : NULL, exchange->ctx.trace_id);
+    keep_site(conn, exchange, writer);
 }
 
 static void link_newest(struct conn *conn, struct exchange *exchange)
@@ -314,6 +328,8 @@ void exchange_free(struct exchange *exchange)
     if (exchange->overflow != NULL)
         pool_put(&overflows, exchange->overflow);
     exchange->overflow = NULL;
+    site_free(exchange->site);
+    exchange->site = NULL;
     pool_put(&exchanges, exchange);
 }
 
@@ -342,8 +358,7 @@ static void close_counts(struct conn *conn, struct exchange *exchange)
         exchange->response_bytes = conn->parse.position[PROTO_RESPONSE] - exchange->response_from;
 }
 
-static void write_span(struct conn *conn, struct exchange *exchange, struct otshim_span_rec *rec, const uint64_t *stack,
-                       size_t frames)
+static void write_span(struct conn *conn, struct exchange *exchange, struct otshim_span_rec *rec, const struct call_site *site)
 {
     static const uint16_t keys[PROTO_FIELDS] = {
         [PROTO_METHOD] = OTSHIM_ATTR_METHOD,
@@ -356,7 +371,7 @@ static void write_span(struct conn *conn, struct exchange *exchange, struct otsh
         [PROTO_TRACESTATE] = OTSHIM_ATTR_TRACESTATE,
         [PROTO_UPGRADE] = OTSHIM_ATTR_UPGRADE,
     };
-    struct span_attr attrs[PROTO_FIELDS + 4];
+    struct span_attr attrs[PROTO_FIELDS + 3 + CALL_SITE_ATTRS];
     char state[OTSHIM_TRACESTATE_MAX];
     size_t count = 0;
     size_t len;
@@ -383,15 +398,29 @@ static void write_span(struct conn *conn, struct exchange *exchange, struct otsh
         const char *text = intern_get(conn->peer_name, &len);
         attrs[count++] = (struct span_attr){OTSHIM_ATTR_PEER_NAME, (uint16_t)len, text};
     }
-    if (frames > 0)
-        attrs[count++] = (struct span_attr){OTSHIM_ATTR_STACK, (uint16_t)(frames * sizeof *stack), stack};
+    count += call_site_attrs(site, attrs + count);
     span_write(rec, attrs, count);
 }
 
 static const uint8_t nobody[8];
 
-void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int error, uint64_t end_ns, const uint64_t *stack,
-                  size_t frames)
+bool exchange_failed(const struct exchange *exchange, uint8_t end)
+{
+    return (end != OTSHIM_END_COMPLETE && end != OTSHIM_END_UPGRADED) || exchange->status >= 400;
+}
+
+/* Not inlined: most calls are neither slow nor failed, and need no such room on the stack. */
+static __attribute__((noinline)) void write_span_with_site(struct conn *conn, struct exchange *exchange,
+                                                           struct otshim_span_rec *rec)
+{
+    struct call_site site;
+    call_site_none(&site);
+    call_site_kept(&site, exchange->site);
+    write_span(conn, exchange, rec, &site);
+    call_site_done(&site);
+}
+
+void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int error, uint64_t end_ns, struct call_site *site)
 {
     if (exchange->side == CONN_OUTBOUND)
         memcpy(conn->last_owner, exchange->has_owner ? exchange->owner.span_id : nobody, sizeof conn->last_owner);
@@ -424,7 +453,10 @@ void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int
                             (exchange->reused ? OTSHIM_SPAN_REUSED_CONN : 0)),
     };
     fill_ids(conn, exchange, &rec);
-    write_span(conn, exchange, &rec, stack, frames);
+    if (site == NULL && exchange->site != NULL && stack_wanted(end_ns - exchange->start_ns, exchange_failed(exchange, end)))
+        write_span_with_site(conn, exchange, &rec);
+    else
+        write_span(conn, exchange, &rec, site);
     exchange_free(exchange);
 }
 
@@ -434,7 +466,7 @@ void exchange_end_all(struct conn *conn, uint8_t end, int error)
         return;
     uint64_t now = now_ns();
     while (conn->oldest != NULL)
-        exchange_end(conn, conn->oldest, end, error, now, NULL, 0);
+        exchange_end(conn, conn->oldest, end, error, now, NULL);
 }
 
 void exchange_forget_all(struct conn *conn)

@@ -5,6 +5,7 @@
 #ifndef OTSHIM_EXCHANGE_H
 #define OTSHIM_EXCHANGE_H
 
+#include "conn/call_site.h"
 #include "conn/state.h"
 #include "context/request.h"
 
@@ -44,7 +45,8 @@ struct exchange {
     uint64_t start_ns, response_begin_ns, first_byte_ns;
     uint64_t request_from, response_from; /* positions of their first bytes in the connection's directions */
     uint64_t request_bytes, request_body_bytes, response_bytes, response_body_bytes;
-    uintptr_t thread; /* that began it: address of its thread-local storage */
+    uintptr_t thread;  /* that began it: address of its thread-local storage */
+    struct site *site; /* outbound: where in the program it was begun; NULL: not known */
 
     struct exchange_text field[PROTO_FIELDS];
     uint16_t seen;      /* bit a field: a text of it has begun */
@@ -65,9 +67,10 @@ void exchange_head(struct conn *conn, struct exchange *exchange, uint8_t version
 /* The captured text of a field, white space around it removed; NULL if there was none. */
 const char *exchange_field(const struct exchange *exchange, enum proto_field field, size_t *len);
 
-/* Takes it out of the queue, writes its span, frees it. stack: return addresses of the call that ended it. */
-void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int error, uint64_t end_ns, const uint64_t *stack,
-                  size_t frames);
+/* Takes it out of the queue, writes its span, frees it. site: that of the call which ended it, or NULL: then an outbound one that was slow
+ * or failed has that of its begin. */
+void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int error, uint64_t end_ns, struct call_site *site);
+bool exchange_failed(const struct exchange *exchange, uint8_t end);
 void exchange_end_all(struct conn *conn, uint8_t end, int error);
 /* Without a word: a request that was never sent, or one that is our parent's. */
 void exchange_free(struct exchange *exchange);

@@ -36,27 +36,29 @@ bool watch_lock(const struct watch *watch)
 
 /* ---- events of the parser ------------------------------------------------------------------------------------------------------- */
 
-/* The call site of a client call that was slow or failed: only where this thread sent the request and sits in a read that may block.
- * On a non-blocking socket the read is made from an event loop, and its stack says nothing about who wanted the response. */
-static size_t call_site(struct flow *flow, const struct exchange *exchange, int fd, bool failed, uint64_t *stack)
+/* Is this stack the call site of a client call that was slow or failed? Only where this thread sent the request and sits in a read that may
+ * block. On a non-blocking socket the read is made from an event loop, and its stack says nothing about who wanted the response. */
+static bool waits_here(struct flow *flow, const struct exchange *exchange, bool failed)
 {
     if (!flow->blocking || exchange->side != CONN_OUTBOUND || exchange->thread != (uintptr_t)&otshim_quiet)
-        return 0;
+        return false;
     if (!stack_wanted(flow_now(flow) - exchange->start_ns, failed))
-        return 0;
-    long flags = raw_syscall3(SYS_fcntl, fd, F_GETFL, 0);
-    if (flags < 0 || (flags & O_NONBLOCK))
-        return 0;
-    return stack_capture(stack, OTSHIM_STACK_MAX);
+        return false;
+    long flags = raw_syscall3(SYS_fcntl, flow->fd, F_GETFL, 0);
+    return flags >= 0 && !(flags & O_NONBLOCK);
 }
 
 /* Not inlined: the events before an END need no such room on the stack. */
 static __attribute__((noinline)) void end_with_stack(struct flow *flow, struct exchange *exchange, uint8_t end, int error)
 {
-    uint64_t stack[OTSHIM_STACK_MAX];
-    bool failed = end != OTSHIM_END_COMPLETE || exchange->status >= 400;
-    size_t frames = flow->blocking ? call_site(flow, exchange, flow->fd, failed, stack) : 0;
-    exchange_end(flow->conn, exchange, end, error, flow_now(flow), stack, frames);
+    struct call_site site;
+    if (exchange->site != NULL || !waits_here(flow, exchange, exchange_failed(exchange, end))) {
+        exchange_end(flow->conn, exchange, end, error, flow_now(flow), NULL);
+        return;
+    }
+    call_site_here(&site);
+    exchange_end(flow->conn, exchange, end, error, flow_now(flow), &site);
+    call_site_done(&site);
 }
 
 static void on_request(struct flow *flow, const struct proto_event *event)
@@ -145,7 +147,7 @@ static void on_response(struct flow *flow, const struct proto_event *event)
         if (exchange->side == CONN_INBOUND) {
             uint8_t span_id[8];
             memcpy(span_id, exchange->ctx.span_id, sizeof span_id);
-            exchange_end(conn, exchange, OTSHIM_END_COMPLETE, 0, flow_now(flow), NULL, 0);
+            exchange_end(conn, exchange, OTSHIM_END_COMPLETE, 0, flow_now(flow), NULL);
             ctx_leave(span_id);
         } else {
             end_with_stack(flow, exchange, OTSHIM_END_COMPLETE, 0);
@@ -160,7 +162,7 @@ static void on_switch(struct flow *flow)
     struct conn *conn = flow->conn;
     span_count(OTSHIM_COUNT_CONN_UPGRADED);
     if (conn->oldest != NULL)
-        exchange_end(conn, conn->oldest, OTSHIM_END_UPGRADED, 0, flow_now(flow), NULL, 0);
+        exchange_end(conn, conn->oldest, OTSHIM_END_UPGRADED, 0, flow_now(flow), NULL);
     conn_pass_locked(conn, OTSHIM_END_LOST, 0);
 }
 
@@ -397,7 +399,7 @@ static void end_of_stream(struct flow *flow)
         if (parsed)
             parse->proto->eof(parse->state, PROTO_REQUEST, on_event, flow);
         if (conn->newest != NULL && parse->request_open)
-            exchange_end(conn, conn->newest, OTSHIM_END_PEER_CLOSED, 0, flow_now(flow), NULL, 0);
+            exchange_end(conn, conn->newest, OTSHIM_END_PEER_CLOSED, 0, flow_now(flow), NULL);
         return;
     }
     flow->position = parse->position[PROTO_RESPONSE];

@@ -287,7 +287,7 @@ size_t names_find(const struct sockaddr *addr, char *out, size_t out_size)
 
 /* ---- spans ------------------------------------------------------------------------------------------------------------------------ */
 
-void names_write(const struct names_lookup *l, const struct ctx *parent, const uint64_t *stack, size_t nstack)
+void names_write(const struct names_lookup *l, const struct ctx *parent, const struct call_site *site)
 {
     struct otshim_span_rec rec = {
         .kind = OTSHIM_SPAN_DNS,
@@ -306,12 +306,11 @@ void names_write(const struct names_lookup *l, const struct ctx *parent, const u
     }
     ids_span(rec.span_id);
     rec.trace_flags = sampler_decide(&config.sampler, parent, rec.trace_id);
-    const struct span_attr attrs[] = {
+    struct span_attr attrs[2 + CALL_SITE_ATTRS] = {
         {OTSHIM_ATTR_DNS_QUESTION, l->name_len, l->name},
         {OTSHIM_ATTR_DNS_ANSWER, (uint16_t)(l->nanswers * sizeof(l->answers[0])), l->answers},
-        {OTSHIM_ATTR_STACK, (uint16_t)(nstack * sizeof(stack[0])), stack},
     };
-    span_write(&rec, attrs, sizeof(attrs) / sizeof(attrs[0]));
+    span_write(&rec, attrs, 2 + call_site_attrs(site, attrs + 2));
 }
 
 static bool slot_take(struct waiting *slot)
@@ -330,7 +329,7 @@ static void slot_write(struct waiting *slot)
 {
     if (!slot_take(slot))
         return;
-    names_write(&slot->lookup, NULL, NULL, 0);
+    names_write(&slot->lookup, NULL, NULL);
     slot_put(slot, WAITING_FREE);
 }
 
@@ -351,10 +350,10 @@ static void wait_for_connect(const struct names_lookup *l)
             oldest = &slots[i];
     }
     if (oldest == NULL || !slot_take(oldest)) {
-        names_write(l, NULL, NULL, 0);
+        names_write(l, NULL, NULL);
         return;
     }
-    names_write(&oldest->lookup, NULL, NULL, 0);
+    names_write(&oldest->lookup, NULL, NULL);
     oldest->lookup = *l;
     slot_put(oldest, WAITING_READY);
 }
@@ -380,7 +379,7 @@ bool names_adopt(const struct sockaddr *addr, struct names_lookup *out)
         struct names_lookup *l = &slots[i].lookup;
         now = now != 0 ? now : now_ns();
         if (now > l->end_ns && now - l->end_ns > NAMES_ADOPT_NS) {
-            names_write(l, NULL, NULL, 0);
+            names_write(l, NULL, NULL);
             slot_put(&slots[i], WAITING_FREE);
         } else if (slot_has(&slots[i], &key) && (best == NULL || l->end_ns > best->lookup.end_ns)) {
             if (best != NULL)
@@ -397,13 +396,13 @@ bool names_adopt(const struct sockaddr *addr, struct names_lookup *out)
     return true;
 }
 
-void names_done(const struct names_lookup *l, const struct ctx *ctx, const uint64_t *stack, size_t nstack)
+void names_done(const struct names_lookup *l, const struct ctx *ctx, const struct call_site *site)
 {
     struct name_set *base = l->error == 0 && l->nanswers > 0 ? sets_made() : NULL;
     for (unsigned i = 0; base != NULL && i < l->nanswers; i++)
         learn(base, &l->answers[i], l->name, l->name_len);
     if (ctx != NULL || l->error != 0 || l->nanswers == 0)
-        names_write(l, ctx, stack, nstack);
+        names_write(l, ctx, site);
     else
         wait_for_connect(l);
 }
@@ -420,9 +419,12 @@ void names_resolved(const char *name, const struct addrinfo *res, uint64_t start
     }
     struct ctx ctx;
     bool working = ctx_current(&ctx);
-    uint64_t stack[OTSHIM_STACK_MAX];
-    size_t nstack = working && stack_wanted(end_ns - start_ns, false) ? stack_capture(stack, OTSHIM_STACK_MAX) : 0;
-    names_done(&l, working ? &ctx : NULL, stack, nstack);
+    struct call_site site;
+    call_site_none(&site);
+    if (working && stack_wanted(end_ns - start_ns, false))
+        call_site_here(&site);
+    names_done(&l, working ? &ctx : NULL, &site);
+    call_site_done(&site);
 }
 
 void names_flush(void)

@@ -5,6 +5,7 @@
 #ifndef OTSHIM_CONN_NAMES_H
 #define OTSHIM_CONN_NAMES_H
 
+#include "conn/call_site.h"
 #include "context/context.h"
 #include <otshim/record.h>
 #include <stdbool.h>
@@ -27,8 +28,8 @@ struct names_lookup {
 void names_answer(struct names_lookup *l, int family, const void *bytes);
 
 /* A look-up has ended. Remembers its answers. Its span is written now when the thread works for a request (ctx) or when it failed; otherwise the
- * look-up waits for names_adopt. stack: return addresses of the call site, may be NULL/0. */
-void names_done(const struct names_lookup *l, const struct ctx *ctx, const uint64_t *stack, size_t nstack);
+ * look-up waits for names_adopt. site: the call site, may be NULL. */
+void names_done(const struct names_lookup *l, const struct ctx *ctx, const struct call_site *site);
 
 /* Takes the most recent waiting look-up that gave this address (asked not longer than NAMES_ADOPT_NS ago): the caller is a connect by a thread
  * that works for nobody, and writes the span by names_write once it knows under what. False: there is none. */
@@ -36,7 +37,7 @@ void names_done(const struct names_lookup *l, const struct ctx *ctx, const uint6
 bool names_adopt(const struct sockaddr *addr, struct names_lookup *out);
 
 /* Writes the span of a look-up under parent (NULL: the root of its own trace). */
-void names_write(const struct names_lookup *l, const struct ctx *parent, const uint64_t *stack, size_t nstack);
+void names_write(const struct names_lookup *l, const struct ctx *parent, const struct call_site *site);
 
 /* Writes what still waits, as roots: orderly exit, exec. */
 void names_flush(void);

@@ -124,6 +124,8 @@ struct conn {
     /* Outbound: the context in which connect() was called; has_parent false: nobody's, and then trace_id and span_id are those
      * that the first exchange will have. Once that one has begun: the context of the thread that wrote last. */
     struct ctx origin;
+    struct site *
+        site; /* outbound: where in the program connect() was called while it is in progress, or bytes handed over that are sent later */
     uint8_t last_owner[8]; /* span id of the request that its last exchange was made for; zero: nobody */
 
     struct conn_parse parse;

@@ -9,8 +9,8 @@
 #include <string.h>
 
 const struct ctx_runtime ctx_runtimes[] = {
-    {"cpython", python_current},
-    {NULL, NULL},
+    {.name = "cpython", .current = python_current},
+    {.name = NULL},
 };
 
 _Atomic(const struct runtime_listener *) runtime_listener;

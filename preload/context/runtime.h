@@ -6,11 +6,16 @@
  *
  * Programs read requests by connection as often as by request: the task of asyncio.start_server is made when the connection is, before
  * there is a request. So a runtime may also be given the connection, as a handle that leads to the request which is being answered on it
- * when the question is asked (struct runtime_conn). */
+ * when the question is asked (struct runtime_conn).
+ *
+ * A runtime also knows the call site in the program's own language. When the answer to an asynchronous call arrives, the frames that asked for
+ * it are gone; so each outbound call's are *kept* at its begin, by the thread that makes it, as cheaply as can be, and put into words at its
+ * end, only if it was slow or failed (context/site.h is for those who ask). */
 #ifndef OTSHIM_CONTEXT_RUNTIME_H
 #define OTSHIM_CONTEXT_RUNTIME_H
 
 #include "context/context.h"
+#include <otshim/limits.h>
 #include <stdatomic.h>
 
 /* A connection as the runtimes know it. Type-stable memory: a stale reference is recognised by its generation.
@@ -31,14 +36,38 @@ struct runtime_ref {
     uint32_t generation;
 };
 
+/* A call site in words: nothing is said that is not certain, so any part may be empty. */
+struct runtime_site_words {
+    uint32_t line; /* of the user's innermost function; 0: not known */
+    uint16_t function_len, file_len, stack_len;
+    bool truncated;
+    char function[OTSHIM_CODE_FUNCTION_MAX]; /* its qualified name */
+    char file[OTSHIM_CODE_FILE_MAX];         /* its path, as the language has it */
+    char stack[OTSHIM_CODE_STACKTRACE_MAX];  /* as the language prints a stack: whole lines only */
+};
+
+#define RUNTIME_SITE_BYTES 1008u /* what an adapter may keep at the begin of a call; 8-byte aligned */
+
 struct ctx_runtime {
     const char *name; /* "cpython", "node", ... */
     /* 1: *out is the context of what runs now (rule OTSHIM_PARENT_RUNTIME). 0: this thread's runtime says "for nobody", which is an
      * answer too. -1: not a thread of this runtime, ask the next. Async-signal-safe, no system call, errno preserved. */
     int (*current)(struct ctx *out);
+    /* Both NULL: this runtime has no call sites of its own. They are not asked before runtime_has_sites is raised.
+     *
+     * Keep: the calling thread is about to make an outbound call, or is in the middle of one; what leads to its stack goes into kept. False:
+     * nothing is known (not a thread of this runtime, no frame of the program's own): the native stack may then be looked at. In every call's
+     * way: some 100 ns, async-signal-safe, no system call, no lock of the runtime's; what is kept owns nothing, for it is dropped without a
+     * word. The connection's lock may be held.
+     *
+     * Words: later, on any thread, while the runtime goes on: whatever kept leads to may be gone, and then nothing is said. Here system
+     * calls are allowed. *words is zeroed but for the texts. False: nothing to say. errno need not be preserved by either. */
+    bool (*site_keep)(void *kept);
+    bool (*site_words)(const void *kept, struct runtime_site_words *words);
 };
 
 extern const struct ctx_runtime ctx_runtimes[]; /* ends with .current == NULL */
+extern _Atomic bool runtime_has_sites;          /* site.c; by the adapter that is ready to keep them */
 
 /* What an adapter is told, on the thread where it happened, without any lock of ours held. errno need not be preserved. */
 struct runtime_listener {

@@ -46,11 +46,12 @@ static void end(struct names_lookup *l, int error)
     l->error = error;
     struct ctx ctx;
     bool working = ctx_current(&ctx);
-    uint64_t stack[OTSHIM_STACK_MAX];
-    size_t nstack = 0;
+    struct call_site site;
+    call_site_none(&site);
     if ((working || error != 0) && stack_wanted(l->end_ns - l->start_ns, error != 0))
-        nstack = stack_capture(stack, OTSHIM_STACK_MAX);
-    names_done(l, working ? &ctx : NULL, stack, nstack);
+        call_site_here(&site);
+    names_done(l, working ? &ctx : NULL, &site);
+    call_site_done(&site);
     errno = saved;
 }
 

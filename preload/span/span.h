@@ -47,7 +47,7 @@ void inflight_end(uint32_t handle, const uint8_t span_id[8]);
 void span_tick(void);
 
 /* The call site: up to OTSHIM_STACK_MAX return addresses by libgcc_s (dlopen'ed by stack_prepare, never linked), innermost first, our
- * own frames skipped. 0 if there is no libgcc_s or OTSHIM_STACK_THRESHOLD=off. stack_wanted: is a call of this duration worth it?
+ * own frames skipped. 0 if there is no libgcc_s or OTSHIM_STACK_THRESHOLD=off. stack_wanted: is a call site worth it for such a call?
  * stack_prepare is called at the first connect() or listen(), where dlopen does no harm; not async-signal-safe. */
 void stack_prepare(void);
 bool stack_wanted(uint64_t duration_ns, bool failed);

@@ -64,9 +64,7 @@ void stack_prepare(void)
 
 bool stack_wanted(uint64_t duration_ns, bool failed)
 {
-    if (config.stack_threshold_ns == UINT64_MAX || atomic_load_explicit(&backtrace_of, memory_order_relaxed) == NULL)
-        return false;
-    return failed || duration_ns >= config.stack_threshold_ns;
+    return config.stack_threshold_ns != UINT64_MAX && (failed || duration_ns >= config.stack_threshold_ns);
 }
 
 struct walk {

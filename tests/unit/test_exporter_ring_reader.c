@@ -357,6 +357,7 @@ static void test_record_checks(void **state)
     BAD(((struct otshim_attr *)(payload + sizeof *in))->len = 33);
     BAD(((struct otshim_attr *)(payload + sizeof *in))->len = UINT16_MAX);
     BAD(((struct otshim_attr *)(payload + sizeof *in))->key = OTSHIM_ATTR_STACK); /* 30 is no multiple of 8 */
+    BAD(((struct otshim_attr *)(payload + sizeof *in))->key = OTSHIM_ATTR_CODE_LINE);
 #undef BAD
     producer_span(payload, 5, 30);
     ((struct otshim_attr *)(payload + sizeof *in))->key = 777; /* unknown: skipped by its reader */

@@ -566,6 +566,25 @@ static void test_unknown_stack(void **unused)
     assert_string_equal(value("code.function.name"), "(none)");
 }
 
+/* What the library knows in the program's own language goes before addresses. */
+static void test_code(void **unused)
+{
+    (void)unused;
+    uint32_t line = 42;
+    uint64_t address = 0x1234;
+    begin(OTSHIM_SPAN_CONNECT);
+    add(OTSHIM_ATTR_CODE_FUNCTION, "Shop.price");
+    add(OTSHIM_ATTR_CODE_FILE, "/srv/shop.py");
+    add_bytes(OTSHIM_ATTR_CODE_LINE, &line, sizeof line);
+    add(OTSHIM_ATTR_CODE_STACKTRACE, "  File \"/srv/shop.py\", line 42, in Shop.price");
+    add_bytes(OTSHIM_ATTR_STACK, &address, sizeof address);
+    make();
+    assert_string_equal(value("code.function.name"), "Shop.price");
+    assert_string_equal(value("code.file.path"), "/srv/shop.py");
+    assert_string_equal(value("code.line.number"), "42");
+    assert_string_equal(value("code.stacktrace"), "  File \"/srv/shop.py\", line 42, in Shop.price");
+}
+
 static int setup(void **unused)
 {
     (void)unused;
@@ -596,6 +615,7 @@ int main(void)
         cmocka_unit_test(test_ends),        cmocka_unit_test(test_upgrade),
         cmocka_unit_test(test_text),        cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_inflight),    cmocka_unit_test(test_unknown_stack),
+        cmocka_unit_test(test_code),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -94,7 +94,7 @@ static const struct ctx worker = {.trace_id = {1}, .span_id = {2}, .trace_flags 
 static void resolve(const char *name, const char *at)
 {
     struct names_lookup l = lookup(name, &at, 1);
-    names_done(&l, &worker, NULL, 0);
+    names_done(&l, &worker, NULL);
 }
 
 static const char *find(const char *at)
@@ -191,7 +191,7 @@ static void *race(void *arg)
         snprintf(name, sizeof(name), "thread%u-address%u.example", me, i % 4);
         snprintf(at, sizeof(at), "198.51.100.%u", i % 4);
         struct names_lookup l = lookup(name, (const char *[]){at}, 1);
-        names_done(&l, &worker, NULL, 0);
+        names_done(&l, &worker, NULL);
         const char *found = find(at);
         wrong += found[0] != '\0' && strcmp(found, name) != 0;
     }
@@ -217,7 +217,7 @@ static void test_span(void **state)
     (void)state;
     (void)spans();
     struct names_lookup l = lookup("span.example", (const char *[]){"192.0.2.20", "2001:db8::20", "192.0.2.20"}, 3);
-    names_done(&l, &worker, NULL, 0);
+    names_done(&l, &worker, NULL);
     struct seen seen = spans();
     assert_int_equal(seen.n, 1);
     assert_int_equal(seen.rec.kind, OTSHIM_SPAN_DNS);
@@ -233,7 +233,7 @@ static void test_span(void **state)
 
     l = lookup("none.example", NULL, 0);
     l.error = -2;
-    names_done(&l, NULL, NULL, 0); /* a failure waits for nobody */
+    names_done(&l, NULL, NULL); /* a failure waits for nobody */
     seen = spans();
     assert_int_equal(seen.n, 1);
     assert_int_equal(seen.rec.error, -2);
@@ -248,8 +248,8 @@ static void test_adopt(void **state)
     struct names_lookup first = lookup("first.example", (const char *[]){"192.0.2.30", "192.0.2.31"}, 2), out;
     struct names_lookup second = lookup("second.example", (const char *[]){"192.0.2.31"}, 1);
     second.end_ns = first.end_ns + 10;
-    names_done(&first, NULL, NULL, 0);
-    names_done(&second, NULL, NULL, 0);
+    names_done(&first, NULL, NULL);
+    names_done(&second, NULL, NULL);
     assert_int_equal(spans().n, 0);
     struct sockaddr_storage a = address("192.0.2.31"), b = address("192.0.2.99");
     assert_false(names_adopt((struct sockaddr *)&b, &out));
@@ -262,14 +262,14 @@ static void test_adopt(void **state)
     /* One that nobody took for long becomes a root. */
     first.start_ns -= 2 * NAMES_ADOPT_NS;
     first.end_ns -= 2 * NAMES_ADOPT_NS;
-    names_done(&first, NULL, NULL, 0);
+    names_done(&first, NULL, NULL);
     assert_false(names_adopt((struct sockaddr *)&a, &out));
     assert_int_equal(spans().n, 1);
 
     /* More than there is room for: the oldest become roots, none is lost. */
     for (unsigned i = 0; i < 100; i++) {
         struct names_lookup l = lookup("many.example", (const char *[]){"192.0.2.40"}, 1);
-        names_done(&l, NULL, NULL, 0);
+        names_done(&l, NULL, NULL);
     }
     size_t roots = spans().n;
     assert_int_equal(roots, 100 - 64);
@@ -294,7 +294,7 @@ static void test_wiped_on_fork(void **state)
     (void)state;
     struct names_lookup l = lookup("fork.example", (const char *[]){"192.0.2.50"}, 1);
     struct sockaddr_storage a = address("192.0.2.50");
-    names_done(&l, NULL, NULL, 0);
+    names_done(&l, NULL, NULL);
     pid_t pid = fork();
     if (pid == 0) /* without names_after_fork */
         _exit(names_adopt((struct sockaddr *)&a, &l) ? 1 : 0);
@@ -313,7 +313,7 @@ static void *adopt_race(void *arg)
         struct names_lookup l = lookup("race.example", (const char *[]){"192.0.2.60"}, 1);
         struct sockaddr_storage a = address("192.0.2.60");
         if (me % 2 == 0) {
-            names_done(&l, NULL, NULL, 0);
+            names_done(&l, NULL, NULL);
             made++;
         } else if (names_adopt((struct sockaddr *)&a, &l)) {
             adopted++;

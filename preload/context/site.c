@@ -1,0 +1,87 @@
+/* site.c - memory for call sites, and the adapter to ask: see site.h. */
+#include "context/site.h"
+#include "base/config.h"
+#include "base/pool.h"
+#include <errno.h>
+#include <string.h>
+
+#define SITES 65536u /* as many as exchanges: each has one at most */
+#define WORDS 64u    /* put into words at the same moment */
+
+struct site {
+    const struct ctx_runtime *runtime;
+    uint64_t kept[RUNTIME_SITE_BYTES / 8];
+};
+
+static struct pool sites = POOL_INIT(sizeof(struct site), 16, SITES);
+static struct pool words_pool = POOL_INIT(sizeof(struct runtime_site_words), 2, WORDS);
+
+static bool keep(struct site *site)
+{
+    for (const struct ctx_runtime *runtime = ctx_runtimes; runtime->current != NULL; runtime++) {
+        if (runtime->site_keep != NULL && runtime->site_keep(site->kept)) {
+            site->runtime = runtime;
+            return true;
+        }
+    }
+    return false;
+}
+
+_Atomic bool runtime_has_sites;
+
+/* Most processes have no such runtime: for them this is two loads. */
+static bool somebody_knows(void)
+{
+    return atomic_load_explicit(&runtime_has_sites, memory_order_acquire) && config.stack_threshold_ns != UINT64_MAX;
+}
+
+struct site *site_keep(void)
+{
+    if (OTSHIM_LIKELY(!somebody_knows()))
+        return NULL;
+    struct site *site = pool_get(&sites);
+    if (site == NULL)
+        return NULL;
+    int error = errno;
+    if (!keep(site)) {
+        pool_put(&sites, site);
+        site = NULL;
+    }
+    errno = error;
+    return site;
+}
+
+void site_free(struct site *site)
+{
+    if (site != NULL)
+        pool_put(&sites, site);
+}
+
+struct runtime_site_words *site_words(const struct site *site)
+{
+    struct runtime_site_words *words = pool_get(&words_pool);
+    if (words == NULL)
+        return NULL;
+    int error = errno;
+    memset(words, 0, offsetof(struct runtime_site_words, function));
+    if (!site->runtime->site_words(site->kept, words)) {
+        pool_put(&words_pool, words);
+        words = NULL;
+    }
+    errno = error;
+    return words;
+}
+
+struct runtime_site_words *site_words_here(void)
+{
+    struct site *site = site_keep();
+    struct runtime_site_words *words = site != NULL ? site_words(site) : NULL;
+    site_free(site);
+    return words;
+}
+
+void site_words_free(struct runtime_site_words *words)
+{
+    if (words != NULL)
+        pool_put(&words_pool, words);
+}
