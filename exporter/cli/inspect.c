@@ -317,7 +317,7 @@ static const struct runtime runtimes[] = {
     {"ruby", "Ruby", false,
      "a thread or process per request (Puma, WEBrick, Unicorn) is exact; fiber schedulers (Falcon) share threads, and a call whose "
      "request is "
-     "not certain becomes the root of its own trace"},
+     "not certain becomes the root of its own trace, and so does one made by a thread that a handler has started"},
     {"php-fpm", "PHP-FPM", true,
      "requests arrive by FastCGI, which is not read: calls of a script are the roots of their own traces"},
     {"php", "PHP", false, "a request per process is exact"},

@@ -104,8 +104,24 @@ void ctx_read_unwatched(int fd)
         ctx_inherited = mine.valid = 0;
 }
 
+/* The runtime itself does not know the child (the fork generation is still the parent's here). */
+static void take_over(void)
+{
+    struct ctx ctx;
+    for (const struct ctx_runtime *runtime = ctx_runtimes; runtime->current != NULL; runtime++) {
+        int answer = runtime->by_thread ? runtime->current(&ctx) : -1;
+        if (answer == 1) {
+            ctx.rule = OTSHIM_PARENT_THREAD;
+            set(&ctx, false);
+        } else if (answer == 0) {
+            mine.valid = 0;
+        }
+    }
+}
+
 void ctx_after_fork(void)
 {
+    take_over();
     if (mine.valid)
         ctx_inherited |= CTX_BY_FORK;
 }

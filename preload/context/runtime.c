@@ -5,11 +5,13 @@
 #include "context/runtime.h"
 #include "base/pool.h"
 #include "context/python/python.h"
+#include "context/ruby.h"
 #include "span/span.h"
 #include <string.h>
 
 const struct ctx_runtime ctx_runtimes[] = {
     {.name = "cpython", .current = python_current},
+    {.name = "ruby", .current = ruby_current, .by_thread = true},
     {.name = NULL},
 };
 

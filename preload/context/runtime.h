@@ -53,6 +53,8 @@ struct ctx_runtime {
     /* 1: *out is the context of what runs now (rule OTSHIM_PARENT_RUNTIME). 0: this thread's runtime says "for nobody", which is an
      * answer too. -1: not a thread of this runtime, ask the next. Async-signal-safe, no system call, errno preserved. */
     int (*current)(struct ctx *out);
+    /* Its threads are threads of the system: the child that one of them forks goes on with what the thread was doing. */
+    bool by_thread;
     /* Both NULL: this runtime has no call sites of its own. They are not asked before runtime_has_sites is raised.
      *
      * Keep: the calling thread is about to make an outbound call, or is in the middle of one; what leads to its stack goes into kept. False:

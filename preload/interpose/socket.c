@@ -6,6 +6,7 @@
 #include "context/context.h"
 #include "interpose/python.h"
 #include "interpose/quiet.h"
+#include "interpose/ruby.h"
 #include "interpose/wrap.h"
 #include "span/span.h"
 #include <fcntl.h>
@@ -53,7 +54,7 @@ WRAP(int, bind, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 WRAP(int, listen, (int fd, int backlog))
 {
     if (watching())
-        PRESERVE_ERRNO((stack_prepare(), python_look(true)));
+        PRESERVE_ERRNO((stack_prepare(), python_look(true), ruby_look(true)));
     int result = REAL(listen)(fd, backlog);
     if (result == 0 && watching())
         PRESERVE_ERRNO(conn_listening(fd));
@@ -68,6 +69,7 @@ static int accept_watched(int fd, struct sockaddr *addr, socklen_t *addrlen, int
     struct sockaddr *peer = addr;
     socklen_t *peer_len = addrlen;
     ctx_clear(); /* back to waiting for work */
+    ruby_look(false);
     /* The call turns the room that the program gave into the length of the address, which may be more. */
     if (addr == NULL) {
         peer = (struct sockaddr *)&own;

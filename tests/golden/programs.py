@@ -51,8 +51,9 @@ def webrick(lab, name, port):
     return [need("ruby"), PROGRAMS / "webrick_server.rb", port]
 
 
-def puma(lab, name, port, threads=4):
-    return [need("puma"), "--quiet", "--threads", f"{threads}:{threads}", "--bind", f"tcp://127.0.0.1:{port}", PROGRAMS / "puma.ru"]
+def puma(lab, name, port, threads=4, unix=None, flags=()):
+    binds = ["--bind", f"tcp://127.0.0.1:{port}"] + (["--bind", f"unix://{unix}"] if unix else [])
+    return [need("puma"), "--quiet", "--threads", f"{threads}:{threads}", *binds, *flags, PROGRAMS / "puma.ru"]
 
 
 NGINX = """

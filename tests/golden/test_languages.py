@@ -1,4 +1,4 @@
-"""Node, Java, Ruby, PHP and C, each with its usual HTTP server and client."""
+"""Node, Java, PHP and C, each with its usual HTTP server and client."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -133,31 +133,6 @@ def test_java_storm(lab):
     ids = laboratory.ids(200)
     lab.storm(front, fetch(leaf.url("/leaf/ID"), ident="ID"), ids)
     lab.expect_each(KEPT_CONNECTIONS, ids, without=["tcp.connect"])
-
-
-@pytest.mark.parametrize("server", [programs.webrick, programs.puma], ids=["webrick", "puma"])
-def test_ruby(lab, server):
-    leaf = lab.start(programs.thread_server, "leaf")
-    front = lab.start(server, "front")
-    lab.get(front, fetch(leaf.url("/leaf/1")))
-    lab.expect(ONE_CALL)
-
-
-def test_webrick_storm(lab):
-    ruby_storm(lab, programs.webrick, may_lack_parents=False)
-
-
-def test_puma_storm(lab):
-    """When all its threads are busy, Puma reads a request on one thread and works on it on another."""
-    ruby_storm(lab, programs.puma, may_lack_parents=True)
-
-
-def ruby_storm(lab, server, may_lack_parents):
-    leaf = lab.start(programs.thread_server, "leaf")
-    front = lab.start(server, "front")
-    ids = laboratory.ids(100)
-    lab.storm(front, fetch(leaf.url("/leaf/ID"), ident="ID"), ids)
-    lab.expect_each(ONE_CALL_EACH, ids, may_lack_parents=may_lack_parents)
 
 
 @pytest.mark.parametrize("by", ["curl", "fopen"])

@@ -111,9 +111,9 @@ def java(threads):
     return start
 
 
-def puma(workers, threads):
+def puma(workers, threads, *flags):
     return lambda lab, name, port: [programs.need("puma"), "--quiet", "--workers", workers, "--threads", f"{threads}:{threads}", "--bind",
-                                    f"tcp://127.0.0.1:{port}?backlog=511", HERE / "puma.ru"]
+                                    f"tcp://127.0.0.1:{port}?backlog=511", *flags, HERE / "puma.ru"]
 
 
 def webrick(lab, name, port):
@@ -224,6 +224,7 @@ PROXY = dict(path="/KIND/ID/0?ms=MS", calls=1, requests=2000)
 ASYNC = free("streams", "httpx", "aiohttp", "gather", "tasks", "to_thread", "executor", "background")
 SYNC = owned("close", "kept", "session") | free("pool", "process", "spawned", "thread", "late") | owned("spawn")
 NODE = free("get", "timer", "agent", "immediate", "all", "fetch", "dns", "file", "late", "worker")
+PUMA = owned("close", "kept", "late", "fork", "spawn") | free("thread", "pool")
 
 
 def some(kinds, *names):
@@ -299,8 +300,9 @@ MODELS = [
     Model("Java, hand-over between pools", java(16), free("url", "client", "async", "future", "stages"), requests=500, **KNOWN_WRONG),
     Model("Java, one pool for all", java(16), free("same"), requests=500, short=False),
     # Ruby
-    Model("Puma, 16 threads", puma(0, 16), free("close", "kept", "thread"), requests=500),
-    Model("Puma, 2 workers x 8 threads", puma(2, 8), free("close", "kept", "thread"), requests=500, short=False),
+    Model("Puma, 16 threads", puma(0, 16), PUMA, requests=300),
+    Model("Puma, 2 workers x 8 threads", puma(2, 8), PUMA, requests=300, short=False),
+    Model("Puma, 2 workers x 8 threads, preloaded", puma(2, 8, "--preload"), PUMA, requests=300, short=False),
     # Net::HTTP asks a kept connection whether it is still good; the thread that listens for signals just then asks two descriptors at once
-    Model("WEBrick", webrick, owned("close") | {"kept": 95} | free("thread"), requests=300),
+    Model("WEBrick", webrick, owned("close") | {"kept": 95} | free("thread", "pool") | owned("fork", "spawn"), requests=300),
 ]

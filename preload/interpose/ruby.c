@@ -1,0 +1,264 @@
+/* ruby.c - where Puma's worker threads are seen at work (why: context/ruby.h).
+ *
+ * Nothing is added to the program: no environment variable, no required file, no changed method. Ruby calls listen() and accept4() with its
+ * global lock held, from a method in C, which is where a C extension may call Ruby: there two TracePoints are enabled, each for one
+ * method (TracePoint#enable(target:), since Ruby 2.6). Ruby marks these methods' own instructions; all others stay as they are. The program
+ * could find the TracePoints by ObjectSpace, and nowhere else: neither in ancestors, nor in a backtrace, nor in $LOADED_FEATURES.
+ *
+ *     Puma::Client#finish, call              on the worker's thread, self is the connection that it takes in hand
+ *     Puma::Server#process_client, return    (also by an exception) it has let go of it
+ *
+ * Since Puma 5.1 each connection's first request on a worker comes by Client#finish; older ones stay unknown.
+ *
+ * With RUBY_MN_THREADS (Ruby 3.3) a thread may change its native thread in the middle: nothing is watched there, and the log says so. */
+#include "interpose/ruby.h"
+#include "base/base.h"
+#include "conn/conn.h"
+#include "context/ruby.h"
+#include "interpose/lookup.h"
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef unsigned long VALUE;
+typedef unsigned long ID;
+#define RUBY_FALSE 0ul
+#define RUBY_EVENT_CALL 0x0008u
+#define RUBY_EVENT_RETURN 0x0010u
+#define RUBY_PASS_KEYWORDS 1
+
+/* Functions only: the same from 2.7 on. */
+#define RUBY_API(X)                                                                                                                \
+    X(int, HasLock, "ruby_thread_has_gvl_p", (void))                                                                               \
+    X(VALUE, Protect, "rb_protect", (VALUE(*function)(VALUE), VALUE argument, int *state))                                         \
+    X(void, JumpTag, "rb_jump_tag", (int state))                                                                                   \
+    X(VALUE, Error, "rb_errinfo", (void))                                                                                          \
+    X(void, SetError, "rb_set_errinfo", (VALUE error))                                                                             \
+    X(ID, Intern, "rb_intern", (const char *name))                                                                                 \
+    X(VALUE, Symbol, "rb_id2sym", (ID id))                                                                                         \
+    X(VALUE, Class, "rb_path2class", (const char *path))                                                                           \
+    X(VALUE, IsA, "rb_obj_is_kind_of", (VALUE object, VALUE class))                                                                \
+    X(int, ConstDefined, "rb_const_defined_at", (VALUE module, ID name))                                                           \
+    X(VALUE, Autoload, "rb_autoload_p", (VALUE module, ID name))                                                                   \
+    X(VALUE, Const, "rb_const_get_at", (VALUE module, ID name))                                                                    \
+    X(VALUE, Attribute, "rb_attr_get", (VALUE object, ID name))                                                                    \
+    X(char *, String, "rb_string_value_cstr", (volatile VALUE * string))                                                           \
+    X(VALUE, Call, "rb_funcallv", (VALUE receiver, ID method, int argc, const VALUE *argv))                                        \
+    X(VALUE, CallKeywords, "rb_funcallv_kw", (VALUE receiver, ID method, int argc, const VALUE *argv, int keywords))               \
+    X(VALUE, HashNew, "rb_hash_new", (void))                                                                                       \
+    X(VALUE, HashSet, "rb_hash_aset", (VALUE hash, VALUE key, VALUE value))                                                        \
+    X(void, Keep, "rb_gc_register_mark_object", (VALUE object))                                                                    \
+    X(VALUE, TraceNew, "rb_tracepoint_new", (VALUE target_thread, uint32_t events, void (*function)(VALUE, void *), void *data))   \
+    X(VALUE, TraceDisable, "rb_tracepoint_disable", (VALUE trace))                                                                 \
+    X(void *, TraceArgument, "rb_tracearg_from_tracepoint", (VALUE trace))                                                         \
+    X(VALUE, TraceSelf, "rb_tracearg_self", (void *argument))
+#define RUBY_API_OPTIONAL(X) X(int, Descriptor, "rb_io_descriptor", (VALUE io)) /* 3.1 */
+
+static struct {
+#define X(ret, name, symbol, params) ret(*name) params;
+    RUBY_API(X) RUBY_API_OPTIONAL(X)
+#undef X
+} ruby;
+
+static VALUE nil;
+static ID to_io, fileno_id;
+
+/* ---- what the worker threads do ------------------------------------------------------------------------------------------------------- */
+
+/* Raises where there is no descriptor (any more). A small Integer is shifted by one. */
+static VALUE descriptor_of(VALUE client)
+{
+    VALUE io = ruby.Attribute(client, to_io);
+    return ruby.Descriptor != NULL ? (VALUE)ruby.Descriptor(io) : ruby.Call(io, fileno_id, 0, NULL) >> 1;
+}
+
+static void takes_in_hand(VALUE trace, void *data)
+{
+    (void)data;
+    int error = errno, state = 0;
+    struct runtime_ref conn = {NULL, 0};
+    int fd = (int)ruby.Protect(descriptor_of, ruby.TraceSelf(ruby.TraceArgument(trace)), &state);
+    if (state == 0)
+        conn_runtime(fd, &conn);
+    else
+        ruby.SetError(nil); /* what it was before, in here */
+    ruby_takes(&conn);
+    errno = error;
+}
+
+static void lets_go(VALUE trace, void *data)
+{
+    (void)trace, (void)data;
+    ruby_rests();
+}
+
+/* ---- watching the two methods ------------------------------------------------------------------------------------------------------------ */
+
+/* The constant's value; RUBY_FALSE: not there, or not loaded yet. */
+static VALUE loaded(VALUE module, const char *name)
+{
+    ID id = ruby.Intern(name);
+    return ruby.ConstDefined(module, id) && ruby.Autoload(module, id) == nil ? ruby.Const(module, id) : RUBY_FALSE;
+}
+
+static VALUE loaded_module(VALUE module, const char *name)
+{
+    VALUE value = loaded(module, name);
+    return value != RUBY_FALSE && ruby.IsA(value, ruby.Class("Module")) != RUBY_FALSE ? value : RUBY_FALSE;
+}
+
+static char puma_version[40];
+
+static void learn_version(VALUE puma)
+{
+    VALUE constants = loaded_module(puma, "Const");
+    VALUE version = constants != RUBY_FALSE ? loaded(constants, "PUMA_VERSION") : RUBY_FALSE;
+    if (version != RUBY_FALSE)
+        strncpy(puma_version, ruby.String(&version), sizeof puma_version - 1);
+}
+
+static VALUE watch_method(VALUE class, const char *name, uint32_t event, void (*function)(VALUE, void *))
+{
+    VALUE symbol = ruby.Symbol(ruby.Intern(name));
+    VALUE keywords = ruby.HashNew();
+    ruby.HashSet(keywords, ruby.Symbol(ruby.Intern("target")), ruby.Call(class, ruby.Intern("instance_method"), 1, &symbol));
+    VALUE trace = ruby.TraceNew(RUBY_FALSE, event, function, NULL);
+    ruby.CallKeywords(trace, ruby.Intern("enable"), 1, &keywords, RUBY_PASS_KEYWORDS);
+    ruby.Keep(trace);
+    return trace;
+}
+
+static bool has_moving_threads(void)
+{
+    static const char name[] = "RUBY_MN_THREADS=";
+    for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
+        if (strncmp(*entry, name, sizeof name - 1) == 0)
+            return strcmp(*entry + sizeof name - 1, "0") != 0;
+    return false;
+}
+
+enum outcome { NOT_YET, WATCHED, NOT_RUBY, MOVING_THREADS, METHODS_UNKNOWN };
+
+/* Raises what Ruby raises: NameError where there is no such method, ArgumentError where it cannot be traced. */
+static VALUE watch_puma(VALUE unused)
+{
+    (void)unused;
+    VALUE object = ruby.Class("Object");
+    VALUE engine = loaded(object, "RUBY_ENGINE");
+    if (engine == RUBY_FALSE || strcmp(ruby.String(&engine), "ruby") != 0)
+        return NOT_RUBY;
+    VALUE puma = loaded_module(object, "Puma");
+    VALUE server = puma != RUBY_FALSE ? loaded_module(puma, "Server") : RUBY_FALSE;
+    VALUE client = puma != RUBY_FALSE ? loaded_module(puma, "Client") : RUBY_FALSE;
+    if (server == RUBY_FALSE || client == RUBY_FALSE)
+        return NOT_YET;
+    learn_version(puma);
+    if (has_moving_threads())
+        return MOVING_THREADS;
+    static VALUE end; /* once, if this is repeated after an interrupt */
+    if (end == RUBY_FALSE)
+        end = watch_method(server, "process_client", RUBY_EVENT_RETURN, lets_go);
+    watch_method(client, "finish", RUBY_EVENT_CALL, takes_in_hand);
+    return WATCHED;
+}
+
+/* Ours, by what they are; anything else was on its way to this thread in any case (an interrupt, a signal's trap). */
+static bool is_ours(VALUE error)
+{
+    static const char *const classes[] = {"NameError", "ArgumentError", "TypeError"};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (ruby.IsA(error, ruby.Class(classes[i])) != RUBY_FALSE)
+            return true;
+    return false;
+}
+
+static void report(enum outcome outcome)
+{
+    if (outcome == WATCHED)
+        runtime_report("Puma", puma_version, NULL);
+    else if (outcome == MOVING_THREADS)
+        runtime_report("Puma", puma_version, "with RUBY_MN_THREADS, Ruby's threads move between the system's");
+    else if (outcome == METHODS_UNKNOWN)
+        runtime_report("Puma", puma_version, "this version is not known");
+}
+
+/* With Ruby's lock, which other threads may have in between. Not in the middle of a rescue or an ensure: $! is the program's. */
+static enum outcome try_to_watch(void)
+{
+    static bool busy;
+    int state = 0;
+    to_io = ruby.Intern("@to_io");
+    fileno_id = ruby.Intern("fileno");
+    nil = ruby.Attribute(ruby.Class("Object"), to_io); /* there is none */
+    if (busy || ruby.Error() != nil)
+        return NOT_YET;
+    busy = true;
+    enum outcome outcome = (enum outcome)ruby.Protect(watch_puma, RUBY_FALSE, &state);
+    busy = false;
+    if (state == 0)
+        return outcome;
+    VALUE error = ruby.Error();
+    if (!is_ours(error))
+        ruby.JumpTag(state);
+    ruby.SetError(nil);
+    return METHODS_UNKNOWN;
+}
+
+/* ---- finding Ruby --------------------------------------------------------------------------------------------------------------------------- */
+
+static bool find_api(void)
+{
+    enum {
+#define X(ret, name, symbol, params) AT_##name,
+        RUBY_API(X) NEEDED,
+        BEFORE_OPTIONAL = NEEDED - 1,
+        RUBY_API_OPTIONAL(X) ALL
+#undef X
+    };
+    struct lookup_item items[] = {
+#define X(ret, name, symbol, params) {symbol, NULL, NULL},
+        RUBY_API(X) RUBY_API_OPTIONAL(X)
+#undef X
+    };
+    lookup_any(items, sizeof items / sizeof *items);
+    for (unsigned i = 0; i < NEEDED; i++)
+        if (items[i].found == NULL)
+            return false;
+#define X(ret, name, symbol, params) ruby.name = (ret(*) params)items[AT_##name].found;
+    RUBY_API(X)
+    RUBY_API_OPTIONAL(X)
+#undef X
+    return true;
+}
+
+#define TRIES 64u /* accepts after which a server that has loaded no Puma will not do so any more - until it listens again */
+
+void ruby_look(bool listening)
+{
+    static _Atomic uint8_t state; /* SEARCH, LOOK or SETTLED */
+    enum { SEARCH, LOOK, SETTLED };
+    static _Atomic uint32_t tries;
+    uint8_t now = atomic_load_explicit(&state, memory_order_acquire);
+    if (now == SETTLED || (now == SEARCH && !listening))
+        return;
+    if (listening)
+        atomic_store_explicit(&tries, 0, memory_order_relaxed);
+    else if (atomic_load_explicit(&tries, memory_order_relaxed) >= TRIES)
+        return;
+    int error = errno;
+    if (now == SEARCH) {
+        now = find_api() ? LOOK : SETTLED;
+        atomic_store_explicit(&state, now, memory_order_release);
+    }
+    if (now == LOOK && ruby.HasLock() == 1 && runtime_listening() == NULL) {
+        atomic_fetch_add_explicit(&tries, 1, memory_order_relaxed);
+        enum outcome outcome = try_to_watch();
+        if (outcome != NOT_YET)
+            atomic_store_explicit(&state, SETTLED, memory_order_release);
+        if (outcome == WATCHED)
+            atomic_store_explicit(&runtime_listener, &ruby_listener, memory_order_release);
+        report(outcome);
+    }
+    errno = error;
+}
