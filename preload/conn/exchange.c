@@ -51,11 +51,11 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
     }
     /* A connection that was made without waiting is written to when the loop finds it writable, between other events: what the thread read
      * last is then somebody else's. connect() was called for the request, or for nobody. */
-    if (first && conn->connect_async && !(exchange->has_owner && exchange->owner.rule == OTSHIM_PARENT_RUNTIME))
+    if (first && conn->connect_async && !(exchange->has_owner && ctx_is_of_runtime(&exchange->owner)))
         exchange->has_owner = false;
     exchange->parent_rule = exchange->has_owner ? exchange->owner.rule : OTSHIM_PARENT_NONE;
     /* A runtime's "for nobody" is an answer: the one for whom a pool makes a connection need not be the first to use it. */
-    if (!exchange->has_owner && first && conn->origin.has_parent && conn->origin.rule != OTSHIM_PARENT_RUNTIME) {
+    if (!exchange->has_owner && first && conn->origin.has_parent && !ctx_is_of_runtime(&conn->origin)) {
         exchange->owner = conn->origin;
         exchange->has_owner = true;
         exchange->parent_rule = OTSHIM_PARENT_CONNECT;

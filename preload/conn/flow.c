@@ -373,7 +373,7 @@ static void context_outbound(struct flow *flow)
         return;
     }
     owner = flow->response_owner;
-    if (owner.rule == OTSHIM_PARENT_RUNTIME) {
+    if (ctx_is_of_runtime(&owner)) {
         ctx_clear(); /* it is asked again: the thread may have gone on to something else, which no read of ours would tell */
         return;
     }

@@ -37,12 +37,17 @@ struct ctx {
  *                   condition variable, semaphore or futex (a pool's worker at its queue: see interpose/thread.c)
  *   ctx_read_unwatched - it read from something that we do not watch. A context that was given to it (thread, fork, environment) ends if that
  *                   is a pipe or a socket: whoever started a worker inside a request gives it work of others by one
- *   ctx_after_fork - in the child: what it goes on with was given to it
+ *   ctx_after_fork - in the child, before otshim_fork_generation changes: what it goes on with was given to it
  */
 bool ctx_current(struct ctx *out);
 static inline bool ctx_same_request(const struct ctx *a, const struct ctx *b)
 {
     return memcmp(a->span_id, b->span_id, sizeof(a->span_id)) == 0 && memcmp(a->trace_id, b->trace_id, sizeof(a->trace_id)) == 0;
+}
+/* A runtime knows for whom its thread works, and can be asked again at any time. */
+static inline bool ctx_is_of_runtime(const struct ctx *ctx)
+{
+    return ctx->rule == OTSHIM_PARENT_RUNTIME || ctx->rule == OTSHIM_PARENT_HANDOVER;
 }
 void ctx_enter(const struct ctx *ctx);
 void ctx_leave(const uint8_t span_id[8]);

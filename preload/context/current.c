@@ -104,24 +104,16 @@ void ctx_read_unwatched(int fd)
         ctx_inherited = mine.valid = 0;
 }
 
-/* The runtime itself does not know the child (the fork generation is still the parent's here). */
-static void take_over(void)
-{
-    struct ctx ctx;
-    for (const struct ctx_runtime *runtime = ctx_runtimes; runtime->current != NULL; runtime++) {
-        int answer = runtime->by_thread ? runtime->current(&ctx) : -1;
-        if (answer == 1) {
-            ctx.rule = OTSHIM_PARENT_THREAD;
-            set(&ctx, false);
-        } else if (answer == 0) {
-            mine.valid = 0;
-        }
-    }
-}
-
+/* The runtime is asked as if this were still the parent: it will not find its context again, or not know the child at all. */
 void ctx_after_fork(void)
 {
-    take_over();
+    struct ctx ctx;
+    if (!ctx_current(&ctx)) {
+        ctx_inherited = mine.valid = 0; /* what does not count here must not count there, where nobody else can be asked */
+    } else if (ctx_is_of_runtime(&ctx)) {
+        ctx.rule = OTSHIM_PARENT_THREAD;
+        set(&ctx, false);
+    }
     if (mine.valid)
         ctx_inherited |= CTX_BY_FORK;
 }

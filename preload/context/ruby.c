@@ -54,4 +54,4 @@ static void idle(void)
 {
 }
 
-const struct runtime_listener ruby_listener = {accepted, received, idle};
+const struct runtime_listener ruby_listener = {.accepted = accepted, .received = received, .idle = idle};

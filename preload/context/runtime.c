@@ -11,11 +11,12 @@
 
 const struct ctx_runtime ctx_runtimes[] = {
     {.name = "cpython", .current = python_current},
-    {.name = "ruby", .current = ruby_current, .by_thread = true},
+    {.name = "ruby", .current = ruby_current},
     {.name = NULL},
 };
 
 _Atomic(const struct runtime_listener *) runtime_listener;
+OTSHIM_TLS bool runtime_starts_thread;
 
 static char *append(char *at, const char *end, const char *text)
 {

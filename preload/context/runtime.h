@@ -53,8 +53,6 @@ struct ctx_runtime {
     /* 1: *out is the context of what runs now (rule OTSHIM_PARENT_RUNTIME). 0: this thread's runtime says "for nobody", which is an
      * answer too. -1: not a thread of this runtime, ask the next. Async-signal-safe, no system call, errno preserved. */
     int (*current)(struct ctx *out);
-    /* Its threads are threads of the system: the child that one of them forks goes on with what the thread was doing. */
-    bool by_thread;
     /* Both NULL: this runtime has no call sites of its own. They are not asked before runtime_has_sites is raised.
      *
      * Keep: the calling thread is about to make an outbound call, or is in the middle of one; what leads to its stack goes into kept. False:
@@ -77,7 +75,14 @@ struct runtime_listener {
     /* Bytes were read from an inbound connection; ctx NULL: of no request in particular. */
     void (*received)(const struct runtime_ref *conn, const struct ctx *ctx);
     void (*idle)(void); /* bytes of something else, or the thread is about to wait for events. Async-signal-safe */
+    /* A thread was started while runtime_starts_thread was true, for ctx: the first that is done on the new thread. NULL in an adapter that never
+     * raises it. */
+    void (*started)(const struct ctx *ctx);
 };
+
+/* The calling thread is in a function of its runtime that starts a thread of the runtime's own: where it ends to work for its creator's
+ * request is the runtime's to say (started), not that of rule 3. */
+extern OTSHIM_TLS bool runtime_starts_thread;
 
 extern _Atomic(const struct runtime_listener *) runtime_listener;
 

@@ -10,6 +10,7 @@
  * only in objects that this very call added. All other calls of dlopen are passed on by a tail call: glibc takes the caller, whose RUNPATH and
  * namespace count, from the return address. A call with RTLD_DEEPBIND returns to us instead; where the caller's RUNPATH could matter (a
  * name without a slash, or with $ORIGIN) it is passed on by a tail call too, and that library is not seen. */
+#include "interpose/python_methods.h"
 #include "interpose/quiet.h"
 #include "interpose/slots.h"
 #include "interpose/wrap.h"
@@ -74,5 +75,7 @@ __attribute__((optimize("O2"))) WRAP(void *, dlopen, (const char *file, int mode
     if (OTSHIM_UNLIKELY((mode & RTLD_DEEPBIND) && file != NULL && strchr(file, '/') != NULL && strchr(file, '$') == NULL) &&
         otshim_active)
         return load_deeply(file, mode);
+    if (OTSHIM_LIKELY(otshim_active))
+        python_methods_loading(file);
     return REAL(dlopen)(file, mode);
 }

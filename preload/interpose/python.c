@@ -18,6 +18,7 @@
 #include "conn/conn.h"
 #include "context/python/python.h"
 #include "interpose/lookup.h"
+#include "interpose/python_methods.h"
 #include "interpose/slots.h"
 #include "interpose/wrap.h"
 #include "span/span.h"
@@ -302,5 +303,7 @@ void python_look(bool listening)
         if (present)
             dl_iterate_phdr(redirect_module, NULL);
     }
+    if (!listening && atomic_load_explicit(&python_present, memory_order_acquire))
+        python_methods_look();
     errno = error;
 }

@@ -11,8 +11,10 @@
  * a queue or something else cannot be told, so the doubt costs the parent. What is left is the thread that is started for a call and makes it.
  * Everyone's mutexes pay for that with one look at a thread-local word.
  *
+ * Threads of a runtime are its own affair, if it says so (context/runtime.h): Python's take locks before they do anything.
+ *
  * Of pthread_cond_wait and pthread_cond_timedwait there are two versions in glibc: see versions.def. */
-#include "context/context.h"
+#include "context/runtime.h"
 #include "interpose/quiet.h"
 #include "interpose/real.h"
 #include "interpose/wrap.h"
@@ -25,6 +27,7 @@ struct block {
     _Atomic uint32_t taken;
     void *(*start)(void *);
     void *arg;
+    const struct runtime_listener *runtime; /* whose thread it is; NULL: the program's */
     struct ctx ctx;
 };
 
@@ -54,7 +57,10 @@ static void *start_with_context(void *arg)
     struct block *b = arg;
     void *(*start)(void *) = b->start;
     void *start_arg = b->arg;
-    ctx_inherit(&b->ctx);
+    if (b->runtime != NULL)
+        b->runtime->started(&b->ctx);
+    else
+        ctx_inherit(&b->ctx);
     block_give(b);
     return start(start_arg);
 }
@@ -68,6 +74,7 @@ WRAP(int, pthread_create, (pthread_t * thread, const pthread_attr_t *attr, void 
     b->start = start;
     b->arg = arg;
     b->ctx = ctx;
+    b->runtime = runtime_starts_thread ? runtime_listening() : NULL; /* by whom it can only have been raised */
     int result = REAL(pthread_create)(thread, attr, start_with_context, b);
     if (result != 0)
         block_give(b);

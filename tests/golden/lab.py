@@ -286,9 +286,13 @@ class Lab:
         """One trace for each id, and it is this one with ID replaced. `without`: names of spans to leave out of the comparison (a
         connection that is kept alive is made for one of many requests). `may_lack_parents`: the program hands requests from thread to
         thread, so that some calls may stand alone. A span under another id's request is never all right."""
+        self.expect_each_of([(text, ident) for ident in ids], seconds, without, may_lack_parents)
+
+    def expect_each_of(self, texts, seconds=15, without=(), may_lack_parents=False):
+        """The same for (trace, id)s."""
         if BARE:
             return
-        wanted = sorted(tree.dedent(text).replace("ID", ident) for ident in ids)
+        wanted = sorted(tree.dedent(text).replace("ID", ident) for text, ident in texts)
         lines = sum(len(t.split("\n")) for t in wanted)
         deadline = time.monotonic() + seconds
         while True:

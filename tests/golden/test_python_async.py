@@ -1,5 +1,8 @@
 """Python: asyncio, where many requests share a thread and the interpreter's own context says whose turn it is."""
 
+import random
+from pathlib import Path
+
 import lab as laboratory
 import programs
 import pytest
@@ -49,28 +52,29 @@ def test_gather(lab):
     )
 
 
-def test_executor_calls_stand_alone(lab):
-    """The work queue of an executor does not say whose work it holds: each call is a root, and none is under another's request, although
-    the same threads work by asyncio.to_thread, too."""
+def pythons():
+    """Debian's, and what pyenv has of those that are known."""
+    versions = sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))
+    known = [p for p in versions if p.parts[-3].split(".")[1] in ("8", "9", "10", "11", "12", "13")]
+    return {"debian": programs.SYSTEM_PYTHON} | {p.parts[-3]: str(p) for p in known}
+
+
+@pytest.mark.parametrize("version", pythons())
+def test_work_that_changes_threads(lab, version):
+    """... or the process, where contextvars do not travel: each call is under its request all the same."""
+
+    def of_version(lab, name, port):
+        return [pythons()[version], *server(lab, name, port)[1:]]
+
     leaf = lab.start(programs.thread_server, "leaf")
-    front = lab.start(server, "front")
-    owned, alone = [f"id-{n}" for n in range(60)], [f"id-{n}" for n in range(60, 120)]
-    mixed = [pair for pairs in zip(owned, alone) for pair in pairs]
-    paths = [both(leaf, "to_thread" if ident in owned else "executor", ident) for ident in mixed]
-    with laboratory.ThreadPoolExecutor(30) as pool:
+    front = lab.start(of_version, "front")
+    kinds = ["executor", "own_pool", "thread", "late", "subprocess"]
+    idents = {kind: [f"id-{n}" for n in range(100 * at, 100 * at + (6 if kind == "subprocess" else 16))] for at, kind in enumerate(kinds)}
+    paths = [both(leaf, kind, ident) for kind in kinds for ident in idents[kind]]
+    random.Random(1).shuffle(paths)
+    with laboratory.ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda path: lab.get(front, path), paths))
-    if laboratory.BARE:
-        return
-    laboratory.wait_for(lambda: len([s for s in lab.spans() if s.name == "GET" and s.service == "leaf"]) >= 240, 15, "all spans")
-    forest = laboratory.tree.Forest(lab.spans())
-    texts = [laboratory.tree.Forest(list(laboratory.spans_below(root))).render(lab.ports) for root in forest.roots]
-    for text in texts:
-        named = set(laboratory.re.findall(r"\bid-\d+\b", text))
-        assert len(named) == 1, text
-        if "/to_thread/" in text:
-            assert text.count("front CLIENT") == 2, text
-        if "/executor/" in text:
-            assert "front CLIENT" not in text, text
+    lab.expect_each_of([(ONE.replace("KIND", kind), ident) for kind in kinds for ident in idents[kind]])
 
 
 def test_pipelined_requests_have_no_calls(lab):

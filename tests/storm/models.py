@@ -221,8 +221,8 @@ def apache(mpm, rest, **facts):
 # ---- the table
 
 PROXY = dict(path="/KIND/ID/0?ms=MS", calls=1, requests=2000)
-ASYNC = free("streams", "httpx", "aiohttp", "gather", "tasks", "to_thread", "executor", "background")
-SYNC = owned("close", "kept", "session") | free("pool", "process", "spawned", "thread", "late") | owned("spawn")
+ASYNC = owned("streams", "httpx", "aiohttp", "gather", "tasks", "to_thread", "executor", "background")
+SYNC = owned("close", "kept", "session", "pool", "thread", "late", "spawn") | free("process", "spawned", "queue", "simple", "hand", "dummy")
 NODE = free("get", "timer", "agent", "immediate", "all", "fetch", "dns", "file", "late", "worker")
 PUMA = owned("close", "kept", "late", "fork", "spawn") | free("thread", "pool")
 

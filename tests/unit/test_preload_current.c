@@ -162,6 +162,21 @@ static void test_open_requests_of_threads(void **state)
     ctx_clear();
 }
 
+/* What does not count in the parent does not in the child, where the other requests are nobody's any more. */
+static void test_an_uncertain_context_ends_with_fork(void **state)
+{
+    (void)state;
+    static struct request a, b;
+    read_request(&a, 1);
+    read_request(&b, 2);
+    expect_nobody();
+    ctx_after_fork();
+    request_end(&a);
+    expect_nobody();
+    request_end(&b);
+    ctx_clear();
+}
+
 static void test_inherit(void **state)
 {
     (void)state;
@@ -298,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_enter_and_leave),
         cmocka_unit_test(test_open_requests),
         cmocka_unit_test(test_open_requests_of_threads),
+        cmocka_unit_test(test_an_uncertain_context_ends_with_fork),
         cmocka_unit_test(test_inherit),
         cmocka_unit_test(test_threads_are_apart),
         cmocka_unit_test(test_given_contexts_end_at_a_pipe),

@@ -11,11 +11,12 @@
 static _Atomic bool greenlets;
 
 static OTSHIM_TLS struct {
-    volatile uint8_t kind; /* enum python_kind; 0: nothing pending */
-    bool task_made;        /* this thread has made asyncio tasks: it runs an event loop */
-    bool uv_runs;          /* in uv_run() of uvloop */
-    uint8_t uv_depth;      /* in callbacks of it */
-    const void *context;   /* in which it was read; NULL: libuv read it */
+    volatile uint8_t kind;    /* enum python_kind; 0: nothing pending */
+    uint32_t fork_generation; /* in which the next three were so: a child goes its own way */
+    bool task_made;           /* this thread has made asyncio tasks: it runs an event loop */
+    bool uv_runs;             /* in uv_run() of uvloop */
+    uint8_t uv_depth;         /* in callbacks of it */
+    const void *context;      /* in which it was read; NULL: libuv read it */
     struct runtime_ref conn;
     struct ctx ctx;
     struct runtime_ref touched; /* a connection that uvloop has just asked for its addresses */
@@ -31,9 +32,24 @@ static inline bool in_greenlets(void)
     return OTSHIM_UNLIKELY(atomic_load_explicit(&greenlets, memory_order_relaxed)) && !mine.task_made && !mine.uv_runs;
 }
 
+static void forget_parent(void)
+{
+    mine.fork_generation = otshim_fork_generation;
+    mine.kind = 0;
+    mine.task_made = mine.uv_runs = false;
+    mine.uv_depth = 0;
+}
+
+static inline bool in_event_loop(void)
+{
+    if (OTSHIM_UNLIKELY(mine.fork_generation != otshim_fork_generation))
+        forget_parent();
+    return mine.task_made || mine.uv_runs;
+}
+
 static inline bool multiplexed(void)
 {
-    return mine.task_made || mine.uv_runs || atomic_load_explicit(&greenlets, memory_order_relaxed);
+    return in_event_loop() || atomic_load_explicit(&greenlets, memory_order_relaxed);
 }
 
 /* ---- what came ----------------------------------------------------------------------------------------------------------------------- */
@@ -60,6 +76,7 @@ static void accepted(const struct runtime_ref *conn)
 {
     const void *thread;
     clear();
+    python_given_end(); /* it serves others */
     if (mine.uv_runs && mine.uv_depth == 0)
         return; /* libuv's: its context is the server's */
     if (conn->conn == NULL || (thread = python_thread()) == NULL)
@@ -85,6 +102,7 @@ static void greenlet_received(const struct runtime_ref *conn, const struct ctx *
 static void received(const struct runtime_ref *conn, const struct ctx *ctx)
 {
     clear();
+    python_given_end();
     if (mine.uv_runs && mine.uv_depth == 0) {
         if (ctx != NULL)
             pend(PYTHON_REQUEST, NULL, conn, ctx);
@@ -102,7 +120,7 @@ static void received(const struct runtime_ref *conn, const struct ctx *ctx)
         pend(PYTHON_REQUEST, context, conn, ctx);
 }
 
-const struct runtime_listener python_listener = {accepted, received, clear};
+const struct runtime_listener python_listener = {accepted, received, clear, python_given_start};
 
 /* Is what is pending meant for what runs now? */
 static inline bool pending_for(const void *thread)
@@ -201,20 +219,23 @@ int python_current(struct ctx *out)
     if (!atomic_load_explicit(&python_present, memory_order_acquire))
         return -1;
     int error = errno, answer;
+    bool given = false;
     if ((thread = python_thread()) == NULL) {
         answer = -1;
     } else if (mine.kind != 0 && multiplexed() && pending_for(thread)) {
         answer = mine.kind == PYTHON_REQUEST;
         *out = mine.ctx;
     } else if (!python_read(thread, &value)) {
-        answer = multiplexed() ? 0 : -1;
+        /* Greenlets do not change that: what they run on is not a thread that Python's own modules start, once gevent has replaced them. */
+        given = !in_event_loop() && python_given_now(out);
+        answer = given ? 1 : multiplexed() ? 0 : -1;
     } else if (value.kind == PYTHON_CONN) {
         answer = runtime_conn_get(&value.conn, out);
     } else {
         answer = value.kind == PYTHON_REQUEST;
         *out = value.ctx;
     }
-    if (answer == 1)
+    if (answer == 1 && !given)
         out->rule =
             OTSHIM_PARENT_RUNTIME; /* whatever it was found by: a response read for it later says nothing about this thread */
     errno = error;

@@ -66,7 +66,9 @@ typedef struct python_object PyObject; /* opaque: this tree knows no Python head
     X(PyObject *, Call, "PyObject_Call", (PyObject *, PyObject *, PyObject *))                                                     \
     X(PyObject *, NewMethod, "PyDescr_NewMethod", (PyObject *, void *))                                                            \
     X(void, TypeModified, "PyType_Modified", (PyObject *))                                                                         \
-    X(long, LongAsLong, "PyLong_AsLong", (PyObject *))
+    X(long, LongAsLong, "PyLong_AsLong", (PyObject *))                                                                             \
+    X(const char *, AsUtf8, "PyUnicode_AsUTF8", (PyObject *))                                                                      \
+    X(PyObject *, EvalFrame, "PyEval_GetFrame", (void))
 #define PYTHON_API_OPTIONAL(X)                                                                                                     \
     X(void *, InterpreterOf, "PyThreadState_GetInterpreter", (void *)) /* 3.9 */                                                   \
     X(int, IsFinalizing, "Py_IsFinalizing", (void))                    /* 3.13 */                                                  \
@@ -120,5 +122,31 @@ void *python_context_of(const void *thread); /* NULL while not calibrated */
 bool python_read(const void *thread, struct python_value *out);
 /* With the GIL, in value.c's hands: finds the offsets for this variable, tests them. NULL, or why not. */
 const char *python_calibrate(PyObject *var);
+unsigned python_minor(void); /* of the version; 0: not one that is known */
+
+/* ---- stack.c: which code runs. Of the calling thread, without the GIL; nothing that is returned here outlives the call that the thread is in. - */
+struct python_text {
+    const char *bytes; /* not terminated */
+    size_t len;
+};
+const void *python_stack_newest(const void *thread); /* its newest frame; NULL: none, or not known how to look */
+const void *python_stack_older(const void *frame);   /* NULL: it was the oldest */
+struct python_text python_stack_file(const void *frame);
+struct python_text python_stack_name(const void *frame);
+bool python_stack_ready(void);
+/* With the GIL, while Python code runs. NULL, or why not. */
+const char *python_stack_calibrate(unsigned minor);
+
+/* ---- given.c: work that was given to this thread ------------------------------------------------------------------------------------------ */
+enum python_given { PYTHON_GIVEN_NOTHING, PYTHON_GIVEN_THREAD, PYTHON_GIVEN_JOB };
+extern OTSHIM_TLS volatile uint8_t python_given;       /* one load for those who ask at every lock */
+bool python_given_library(const char *threading_file); /* where the standard library lies; false: not to be said */
+void python_given_start(const struct ctx *ctx);        /* this thread was started for ctx */
+bool python_given_now(struct ctx *out);
+void python_given_takes(void); /* with something given: the code that runs takes a lock, or the end of a deque */
+void python_given_end(void);
+/* With the GIL: a job was put into the queue of a thread pool; something was taken from a queue. */
+void python_job_put(const void *item);
+void python_job_taken(const void *item);
 
 #endif

@@ -114,16 +114,16 @@ bool python_read(const void *thread, struct python_value *out)
 
 /* ---- calibration ------------------------------------------------------------------------------------------------------------------- */
 
-static bool known_version(void)
+unsigned python_minor(void)
 {
     const char *version =
         python_api.GetVersion(); /* "3.11.2 (main, ...) [GCC ...]"; "experimental free-threading build" is in it */
     if (strncmp(version, "3.", 2) != 0 || strstr(version, "free-threading") != NULL)
-        return false;
+        return 0;
     unsigned minor = 0;
     for (version += 2; *version >= '0' && *version <= '9' && minor < 100; version++)
         minor = minor * 10 + (unsigned)(*version - '0');
-    return minor >= 8 && minor <= 13;
+    return minor >= 8 && minor <= 13 ? minor : 0;
 }
 
 static bool is_usual_object(PyObject *object)
@@ -193,7 +193,7 @@ const char *python_calibrate(PyObject *var)
     const void *thread = python_thread();
     if (thread == NULL || thread != python_api.ThreadState())
         return "it was asked for outside the main interpreter";
-    if (!known_version())
+    if (python_minor() == 0)
         return "this version of Python is not known";
     PyObject *context = python_api.ContextNew(), *bytes = python_api.BytesNew("x", 1);
     const char *why = context == NULL || bytes == NULL ? "no memory" : NULL;

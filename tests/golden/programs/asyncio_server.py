@@ -1,12 +1,22 @@
 """asyncio.start_server and what the standard library has for calling out, in all the ways in which contextvars travel. Argument: the port.
 
     /KIND/ID?url=URL&url=URL    await, gather, task, to_thread: how the calls are made
-    /executor/ID?...            loop.run_in_executor, where contextvars do not travel"""
+    /executor/ID?...            loop.run_in_executor, where contextvars do not travel
+    /own_pool/ID?...            a pool of the program's own, of which every call is a job that submits another one
+    /thread/ID?...              a thread started for it, which starts another one
+    /subprocess/ID?...          a curl started for it
+    /late/ID?...                all calls on a thread, after the response"""
 
 import asyncio
 import sys
+import threading
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
+
+
+own_pool = ThreadPoolExecutor(64)
 
 
 async def ask(url):
@@ -21,7 +31,42 @@ def ask_blocking(url):
     urllib.request.urlopen(url, timeout=10).read()
 
 
+def in_thread(function, *arguments):
+    thread = threading.Thread(target=function, args=arguments)
+    thread.start()
+    thread.join()
+
+
+def two_jobs(url):
+    return own_pool.submit(ask_blocking, url).result()
+
+
+async def ask_curl(url):
+    curl = await asyncio.create_subprocess_exec("curl", "-sS", "-o", "/dev/null", url)
+    assert await curl.wait() == 0
+
+
+def ask_later(urls):
+    time.sleep(0.05)
+    for url in urls:
+        ask_blocking(url)
+
+
+async def by_thread(url):
+    done, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def run():
+        in_thread(ask_blocking, url)
+        loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run).start()
+    await done.wait()
+
+
 async def work(kind, urls):
+    if kind == "late":
+        threading.Thread(target=ask_later, args=(urls,)).start()
+        return
     if kind == "gather":
         await asyncio.gather(*(ask(url) for url in urls))
         return
@@ -33,6 +78,12 @@ async def work(kind, urls):
             await asyncio.create_task(ask(url))
         elif kind == "to_thread":
             await asyncio.to_thread(ask_blocking, url)
+        elif kind == "thread":
+            await by_thread(url)
+        elif kind == "subprocess":
+            await ask_curl(url)
+        elif kind == "own_pool":
+            await asyncio.get_running_loop().run_in_executor(own_pool, two_jobs, url)
         else:
             await asyncio.get_running_loop().run_in_executor(None, ask_blocking, url)
 

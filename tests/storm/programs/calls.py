@@ -9,11 +9,18 @@ each after a sleep of up to ms milliseconds, and fails if one of them does.
     spawned  the same, with workers that are new programs (multiprocessing's spawn)
     thread   each call on a threading.Thread started for it
     late     the calls are made by a thread that goes on after the response
+    queue    each call by a worker thread that takes it from a queue.Queue; the workers are started by requests, when there are too few
+    simple   ... from a queue.SimpleQueue
+    hand     ... from a list with a lock, or with a condition, or from a deque
+    dummy    each call by a multiprocessing.pool.ThreadPool that a request started
     spawn    each call by a curl that is started for it"""
 
+import collections
 import http.client
 import multiprocessing
+import multiprocessing.pool
 import os
+import queue
 import random
 import subprocess
 import threading
@@ -109,13 +116,124 @@ def thread(path, ms):
         raise failures[0]
 
 
+class List:
+    """A queue such as people make for themselves: takers look at it now and then."""
+
+    def __init__(self):
+        self.items, self.lock = [], threading.Lock()
+
+    def put(self, item):
+        with self.lock:
+            self.items.append(item)
+
+    def get(self):
+        while True:
+            with self.lock:
+                if self.items:
+                    return self.items.pop(0)
+            time.sleep(0.001)
+
+
+class Waited(List):
+    """... or wait for it."""
+
+    def __init__(self):
+        self.items, self.filled = [], threading.Condition()
+
+    def put(self, item):
+        with self.filled:
+            self.items.append(item)
+            self.filled.notify()
+
+    def get(self):
+        with self.filled:
+            while not self.items:
+                self.filled.wait()
+            return self.items.pop(0)
+
+
+class Polled:
+    """... or need no lock, since a deque has its own."""
+
+    def __init__(self):
+        self.items = collections.deque()
+        self.put = self.items.append
+
+    def get(self):
+        while True:
+            try:
+                return self.items.popleft()
+            except IndexError:
+                time.sleep(0.001)
+
+
+class Workers:
+    """Up to eight threads, each started by the request that finds none idle, and gone after some calls."""
+
+    def __init__(self, calls):
+        self.calls, self.lock, self.idle, self.threads = calls, threading.Lock(), 0, 0
+
+    def run(self):
+        for _ in range(20):
+            path, ms, results = self.calls.get()
+            try:
+                close(path, ms)
+                results.append(None)
+            except Exception as e:
+                results.append(e)
+            with self.lock:
+                self.idle += 1
+        with self.lock:
+            self.idle -= 1
+            self.threads -= 1
+            missing = self.threads == 0
+        if missing:
+            self.start()
+
+    def start(self):
+        with self.lock:
+            self.threads += 1
+            self.idle += 1
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def call(self, path, ms):
+        with self.lock:
+            self.idle -= 1
+            few = self.idle < 0 and self.threads < 8
+        if few:
+            self.start()
+        results = []
+        self.calls.put((path, ms, results))
+        while not results:
+            time.sleep(0.0005)
+        if results[0] is not None:
+            raise results[0]
+
+
+workers = {"queue": Workers(queue.Queue()), "simple": Workers(queue.SimpleQueue()), "list": Workers(List()), "waited": Workers(Waited()),
+           "polled": Workers(Polled())}
+dummies = []
+
+
+def hand(path, ms):
+    workers[random.choice(("list", "waited", "polled"))].call(path, ms)
+
+
+def dummy(path, ms):
+    with fork_lock:
+        if not dummies:
+            dummies.append(multiprocessing.pool.ThreadPool(4))
+    dummies[0].apply(close, (path, ms))
+
+
 def spawn(path, ms):
     with fork_lock:
         curl = subprocess.Popen(["curl", "-sS", f"{LEAF}{path}?ms={ms}"], stdout=subprocess.PIPE, text=True)
     check(curl.communicate()[0], path)
 
 
-WAYS = {"close": close, "kept": kept, "session": pooled, "pool": pool, "process": process, "spawned": spawned, "thread": thread, "spawn": spawn}
+WAYS = {"close": close, "kept": kept, "session": pooled, "pool": pool, "process": process, "spawned": spawned, "thread": thread, "spawn": spawn,
+        "queue": workers["queue"].call, "simple": workers["simple"].call, "hand": hand, "dummy": dummy}
 
 
 def all_calls(way, ident, calls, ms):
