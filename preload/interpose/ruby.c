@@ -138,6 +138,8 @@ static bool has_moving_threads(void)
     return false;
 }
 
+static VALUE let_go; /* the TracePoint */
+
 enum outcome { NOT_YET, WATCHED, NOT_RUBY, MOVING_THREADS, METHODS_UNKNOWN };
 
 /* Raises what Ruby raises: NameError where there is no such method, ArgumentError where it cannot be traced. */
@@ -156,9 +158,8 @@ static VALUE watch_puma(VALUE unused)
     learn_version(puma);
     if (has_moving_threads())
         return MOVING_THREADS;
-    static VALUE end; /* once, if this is repeated after an interrupt */
-    if (end == RUBY_FALSE)
-        end = watch_method(server, "process_client", RUBY_EVENT_RETURN, lets_go);
+    if (let_go == RUBY_FALSE) /* else this is repeated after an interrupt */
+        let_go = watch_method(server, "process_client", RUBY_EVENT_RETURN, lets_go);
     watch_method(client, "finish", RUBY_EVENT_CALL, takes_in_hand);
     return WATCHED;
 }
@@ -202,6 +203,8 @@ static enum outcome try_to_watch(void)
     if (!is_ours(error))
         ruby.JumpTag(state);
     ruby.SetError(nil);
+    if (let_go != RUBY_FALSE)
+        ruby.TraceDisable(let_go); /* one without the other is of no use */
     return METHODS_UNKNOWN;
 }
 
