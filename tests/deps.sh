@@ -25,6 +25,8 @@ test_packages=(g++ clang clang-format clang-tidy cppcheck shellcheck llvm libcla
                musl-dev musl-tools strace binutils openssl iproute2 tmux nginx-light apache2 libapache2-mod-php php-cli php-curl haproxy
                ruby ruby-webrick puma wrk wget)
 
+storm_packages=(unicorn ruby-sinatra ruby-async-http)
+
 say()
 {
     printf '%s\n' "deps: $*" >&2
@@ -38,6 +40,7 @@ packages_of()
     printf '%s\n' "${demo_packages[@]}"
     [ "$1" = demo ] && return
     printf '%s\n' "${test_packages[@]}"
+    [ "$1" != storm ] || printf '%s\n' "${storm_packages[@]}"
     command -v node >/dev/null || echo nodejs
     command -v javac >/dev/null || echo default-jdk-headless
 }

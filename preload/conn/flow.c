@@ -422,6 +422,15 @@ static void feed_pieces(struct flow *flow, enum proto_dir dir, const struct iove
     }
 }
 
+/* Somebody else has the lock, so these bytes may begin another request than the one that a runtime would be told of. What the connection
+ * refers to is never unmapped; if it is another's by now, that one loses a parent. */
+static void unseen_inbound(const struct conn *conn)
+{
+    struct runtime_conn *runtime = conn->role == CONN_INBOUND ? conn->runtime : NULL;
+    if (runtime != NULL)
+        runtime_conn_set(runtime, NULL);
+}
+
 static void received(const struct watch *watch, const struct iovec *iov, size_t iovcnt, ssize_t result, size_t asked, bool unseen,
                      bool blocking)
 {
@@ -435,8 +444,10 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
         return;
     }
     if (!watch_lock(watch)) {
-        if (result > 0)
+        if (result > 0) {
             ctx_clear();
+            unseen_inbound(conn);
+        }
         return;
     }
     struct flow flow;

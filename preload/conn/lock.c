@@ -84,8 +84,11 @@ static bool carry_out(struct conn *conn, uint64_t requests)
 {
     if (requests & CONN_DEFERRED)
         defer_drain_locked(conn);
-    if (requests & CONN_GIVE_UP)
+    if (requests & CONN_GIVE_UP) {
         conn_pass_locked(conn, OTSHIM_END_LOST, 0);
+        if (conn->runtime != NULL)
+            runtime_conn_set(conn->runtime, NULL); /* what comes on it from here on is not seen */
+    }
     if (requests & CONN_FINISH)
         conn_finish_locked(conn);
     return (requests & CONN_FINISH) != 0;

@@ -1,12 +1,14 @@
-/* ruby.c - where Puma's worker threads are seen at work (why: context/ruby.h).
+/* ruby.c - where Ruby's servers are seen at work (why: context/ruby.h).
  *
  * Nothing is added to the program: no environment variable, no required file, no changed method. Ruby calls listen() and accept4() with its
- * global lock held, from a method in C, which is where a C extension may call Ruby: there two TracePoints are enabled, each for one
+ * global lock held, from a method in C, which is where a C extension may call Ruby: there two TracePoints a server are enabled, each for one
  * method (TracePoint#enable(target:), since Ruby 2.6). Ruby marks these methods' own instructions; all others stay as they are. The program
  * could find the TracePoints by ObjectSpace, and nowhere else: neither in ancestors, nor in a backtrace, nor in $LOADED_FEATURES.
  *
- *     Puma::Client#finish, call              on the worker's thread, self is the connection that it takes in hand
- *     Puma::Server#process_client, return    (also by an exception) it has let go of it
+ *     Puma::Client#finish, call                 on the worker's thread, self is the connection that it takes in hand
+ *     Puma::Server#process_client, return       (also by an exception) it has let go of it
+ *     Unicorn::HttpServer#process_client, WEBrick::HTTPServer#run
+ *                                               call and return: what the thread reads in between is what it serves
  *
  * Since Puma 5.1 each connection's first request on a worker comes by Client#finish; older ones stay unknown.
  *
@@ -64,7 +66,7 @@ static struct {
 static VALUE nil;
 static ID to_io, fileno_id;
 
-/* ---- what the worker threads do ------------------------------------------------------------------------------------------------------- */
+/* ---- what the threads do ---------------------------------------------------------------------------------------------------------------- */
 
 /* Raises where there is no descriptor (any more). A small Integer is shifted by one. */
 static VALUE descriptor_of(VALUE client)
@@ -87,13 +89,48 @@ static void takes_in_hand(VALUE trace, void *data)
     errno = error;
 }
 
+static void begins(VALUE trace, void *data)
+{
+    (void)trace, (void)data;
+    ruby_serves();
+}
+
 static void lets_go(VALUE trace, void *data)
 {
     (void)trace, (void)data;
     ruby_rests();
 }
 
-/* ---- watching the two methods ------------------------------------------------------------------------------------------------------------ */
+#define POINTS 2
+
+static struct server {
+    const char *module;
+    const char *version[2]; /* the constant below the module, or below a module in it */
+    const char *unknown;    /* what to say where the methods are not these; NULL: nothing, it is right without */
+    struct {
+        const char *class, *method;
+        uint32_t event;
+        void (*function)(VALUE trace, void *data);
+    } point[POINTS]; /* the end before the begin, which must not be alone */
+    /* With Ruby's lock. */
+    bool settled;
+    VALUE trace[POINTS];
+    char version_text[40];
+} servers[] = {
+    {.module = "Puma",
+     .version = {"Const", "PUMA_VERSION"},
+     .unknown = "this version is not known",
+     .point = {{"Server", "process_client", RUBY_EVENT_RETURN, lets_go}, {"Client", "finish", RUBY_EVENT_CALL, takes_in_hand}}},
+    {.module = "Unicorn",
+     .version = {"Const", "UNICORN_VERSION"},
+     .point = {{"HttpServer", "process_client", RUBY_EVENT_RETURN, lets_go},
+               {"HttpServer", "process_client", RUBY_EVENT_CALL, begins}}},
+    {.module = "WEBrick",
+     .version = {"VERSION"},
+     .point = {{"HTTPServer", "run", RUBY_EVENT_RETURN, lets_go}, {"HTTPServer", "run", RUBY_EVENT_CALL, begins}}},
+};
+
+/* ---- watching the methods ------------------------------------------------------------------------------------------------------------------ */
 
 /* The constant's value; RUBY_FALSE: not there, or not loaded yet. */
 static VALUE loaded(VALUE module, const char *name)
@@ -108,14 +145,13 @@ static VALUE loaded_module(VALUE module, const char *name)
     return value != RUBY_FALSE && ruby.IsA(value, ruby.Class("Module")) != RUBY_FALSE ? value : RUBY_FALSE;
 }
 
-static char puma_version[40];
-
-static void learn_version(VALUE puma)
+static void learn_version(struct server *server, VALUE module)
 {
-    VALUE constants = loaded_module(puma, "Const");
-    VALUE version = constants != RUBY_FALSE ? loaded(constants, "PUMA_VERSION") : RUBY_FALSE;
+    if (server->version[1] != NULL)
+        module = loaded_module(module, server->version[0]);
+    VALUE version = module != RUBY_FALSE ? loaded(module, server->version[server->version[1] != NULL]) : RUBY_FALSE;
     if (version != RUBY_FALSE)
-        strncpy(puma_version, ruby.String(&version), sizeof puma_version - 1);
+        strncpy(server->version_text, ruby.String(&version), sizeof server->version_text - 1);
 }
 
 static VALUE watch_method(VALUE class, const char *name, uint32_t event, void (*function)(VALUE, void *))
@@ -138,29 +174,25 @@ static bool has_moving_threads(void)
     return false;
 }
 
-static VALUE let_go; /* the TracePoint */
+enum outcome { NOT_YET, WATCHED, MOVING_THREADS, METHODS_UNKNOWN };
 
-enum outcome { NOT_YET, WATCHED, NOT_RUBY, MOVING_THREADS, METHODS_UNKNOWN };
-
-/* Raises what Ruby raises: NameError where there is no such method, ArgumentError where it cannot be traced. */
-static VALUE watch_puma(VALUE unused)
+/* Raises what Ruby raises: NameError where there is no such method, ArgumentError where it cannot be traced. What it has done when it is left by
+ * an interrupt is not done again. */
+static VALUE watch_server(VALUE argument)
 {
-    (void)unused;
-    VALUE object = ruby.Class("Object");
-    VALUE engine = loaded(object, "RUBY_ENGINE");
-    if (engine == RUBY_FALSE || strcmp(ruby.String(&engine), "ruby") != 0)
-        return NOT_RUBY;
-    VALUE puma = loaded_module(object, "Puma");
-    VALUE server = puma != RUBY_FALSE ? loaded_module(puma, "Server") : RUBY_FALSE;
-    VALUE client = puma != RUBY_FALSE ? loaded_module(puma, "Client") : RUBY_FALSE;
-    if (server == RUBY_FALSE || client == RUBY_FALSE)
+    struct server *server = (struct server *)argument;
+    VALUE class[POINTS], module = loaded_module(ruby.Class("Object"), server->module);
+    if (module == RUBY_FALSE)
         return NOT_YET;
-    learn_version(puma);
+    for (size_t i = 0; i < POINTS; i++)
+        if ((class[i] = loaded_module(module, server->point[i].class)) == RUBY_FALSE)
+            return NOT_YET;
+    learn_version(server, module);
     if (has_moving_threads())
         return MOVING_THREADS;
-    if (let_go == RUBY_FALSE) /* else this is repeated after an interrupt */
-        let_go = watch_method(server, "process_client", RUBY_EVENT_RETURN, lets_go);
-    watch_method(client, "finish", RUBY_EVENT_CALL, takes_in_hand);
+    for (size_t i = 0; i < POINTS; i++)
+        if (server->trace[i] == RUBY_FALSE)
+            server->trace[i] = watch_method(class[i], server -> point[i].method, server->point[i].event, server->point[i].function);
     return WATCHED;
 }
 
@@ -174,38 +206,67 @@ static bool is_ours(VALUE error)
     return false;
 }
 
-static void report(enum outcome outcome)
+static bool busy;
+
+static enum outcome try_to_watch(struct server *server)
 {
-    if (outcome == WATCHED)
-        runtime_report("Puma", puma_version, NULL);
-    else if (outcome == MOVING_THREADS)
-        runtime_report("Puma", puma_version, "with RUBY_MN_THREADS, Ruby's threads move between the system's");
-    else if (outcome == METHODS_UNKNOWN)
-        runtime_report("Puma", puma_version, "this version is not known");
+    int state = 0;
+    enum outcome outcome = (enum outcome)ruby.Protect(watch_server, (VALUE)server, &state);
+    if (state == 0)
+        return outcome;
+    if (!is_ours(ruby.Error())) {
+        busy = false;
+        ruby.JumpTag(state);
+    }
+    ruby.SetError(nil);
+    for (size_t i = 0; i < POINTS; i++)
+        if (server->trace[i] != RUBY_FALSE)
+            ruby.TraceDisable(server->trace[i]); /* one without the other is of no use */
+    return METHODS_UNKNOWN;
 }
 
-/* With Ruby's lock, which other threads may have in between. Not in the middle of a rescue or an ensure: $! is the program's. */
-static enum outcome try_to_watch(void)
+static void report(const struct server *server, enum outcome outcome)
 {
-    static bool busy;
-    int state = 0;
+    if (outcome == WATCHED)
+        runtime_report(server->module, server->version_text, NULL);
+    else if (server->unknown != NULL)
+        runtime_report(server->module, server->version_text,
+                       outcome == METHODS_UNKNOWN ? server->unknown
+                                                  : "with RUBY_MN_THREADS, Ruby's threads move between the system's");
+}
+
+static VALUE is_this_ruby(VALUE unused)
+{
+    (void)unused;
+    VALUE engine = loaded(ruby.Class("Object"), "RUBY_ENGINE");
+    return engine != RUBY_FALSE && strcmp(ruby.String(&engine), "ruby") == 0;
+}
+
+/* With Ruby's lock, which other threads may have in between. Not in the middle of a rescue or an ensure: $! is the program's. False: this is
+ * another Ruby. */
+static bool look_at_servers(void)
+{
     to_io = ruby.Intern("@to_io");
     fileno_id = ruby.Intern("fileno");
     nil = ruby.Attribute(ruby.Class("Object"), to_io); /* there is none */
     if (busy || ruby.Error() != nil)
-        return NOT_YET;
+        return true;
+    int state = 0;
+    if (ruby.Protect(is_this_ruby, RUBY_FALSE, &state) == RUBY_FALSE || state != 0)
+        return false;
     busy = true;
-    enum outcome outcome = (enum outcome)ruby.Protect(watch_puma, RUBY_FALSE, &state);
+    for (size_t i = 0; i < sizeof servers / sizeof *servers; i++) {
+        struct server *server = &servers[i];
+        enum outcome outcome = server->settled ? NOT_YET : try_to_watch(server);
+        if (outcome == NOT_YET)
+            continue;
+        server->settled = true;
+        if (outcome == WATCHED)
+            atomic_store_explicit(&runtime_listener, &ruby_listener, memory_order_release);
+        report(server, outcome);
+    }
     busy = false;
-    if (state == 0)
-        return outcome;
-    VALUE error = ruby.Error();
-    if (!is_ours(error))
-        ruby.JumpTag(state);
-    ruby.SetError(nil);
-    if (let_go != RUBY_FALSE)
-        ruby.TraceDisable(let_go); /* one without the other is of no use */
-    return METHODS_UNKNOWN;
+    return true;
 }
 
 /* ---- finding Ruby --------------------------------------------------------------------------------------------------------------------------- */
@@ -235,12 +296,13 @@ static bool find_api(void)
     return true;
 }
 
-#define TRIES 64u /* accepts after which a server that has loaded no Puma will not do so any more - until it listens again */
+#define TRIES                                                                                                                      \
+    64u /* accepts after which a program that has loaded no other server will not do so any more - until it listens again */
 
 void ruby_look(bool listening)
 {
-    static _Atomic uint8_t state; /* SEARCH, LOOK or SETTLED */
     enum { SEARCH, LOOK, SETTLED };
+    static _Atomic uint8_t state;
     static _Atomic uint32_t tries;
     uint8_t now = atomic_load_explicit(&state, memory_order_acquire);
     if (now == SETTLED || (now == SEARCH && !listening))
@@ -254,14 +316,11 @@ void ruby_look(bool listening)
         now = find_api() ? LOOK : SETTLED;
         atomic_store_explicit(&state, now, memory_order_release);
     }
-    if (now == LOOK && ruby.HasLock() == 1 && runtime_listening() == NULL) {
+    const struct runtime_listener *listener = runtime_listening();
+    if (now == LOOK && ruby.HasLock() == 1 && (listener == NULL || listener == &ruby_listener)) {
         atomic_fetch_add_explicit(&tries, 1, memory_order_relaxed);
-        enum outcome outcome = try_to_watch();
-        if (outcome != NOT_YET)
+        if (!look_at_servers())
             atomic_store_explicit(&state, SETTLED, memory_order_release);
-        if (outcome == WATCHED)
-            atomic_store_explicit(&runtime_listener, &ruby_listener, memory_order_release);
-        report(outcome);
     }
     errno = error;
 }

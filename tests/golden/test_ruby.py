@@ -1,4 +1,4 @@
-"""WEBrick, a thread for each connection, and Puma, which reads a request on one thread and answers it on another."""
+"""WEBrick, which has a thread for each connection, and Puma, which reads a request on one thread and answers it on another."""
 
 import json
 import socket
@@ -41,6 +41,16 @@ def test_storm(lab, server, threads):
     ids = laboratory.ids(100)
     lab.storm(front, fetch(leaf.url("/leaf/ID"), ident="ID"), ids)
     lab.expect_each(one_call("ID"), ids)
+
+
+def test_webrick_kept_connection(lab):
+    """Two requests on one connection, with a call each."""
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(programs.webrick, "front")
+    asks = [f"GET {fetch(leaf.url(f'/leaf/{n}'), ident=str(n))} HTTP/1.1\r\nHost: here\r\n\r\n".encode() for n in (1, 2)]
+    answers = lab.converse(front, asks, answers=2, pause=0.5)
+    assert [status for status, _ in answers] == [200, 200]
+    lab.expect_each(one_call("ID"), ["1", "2"])
 
 
 @pytest.mark.parametrize("flags", [("--workers", "2"), ("--workers", "2", "--preload")], ids=["cluster", "preload"])

@@ -111,9 +111,33 @@ def java(threads):
     return start
 
 
-def puma(workers, threads, *flags):
-    return lambda lab, name, port: [programs.need("puma"), "--quiet", "--workers", workers, "--threads", f"{threads}:{threads}", "--bind",
-                                    f"tcp://127.0.0.1:{port}?backlog=511", *flags, HERE / "puma.ru"]
+def gem(name):
+    """Skips where Ruby does not have it."""
+    if subprocess.run([programs.need("ruby"), "-e", "gem ARGV[0]", name], capture_output=True, timeout=30).returncode != 0:
+        pytest.skip(f"Ruby has no gem {name}")
+
+
+def puma(workers, threads, *flags, app="puma.ru", needs=()):
+    def start(lab, name, port):
+        for needed in needs:
+            gem(needed)
+        return [programs.need("puma"), "--quiet", "--workers", workers, "--threads", f"{threads}:{threads}", "--bind",
+                f"tcp://127.0.0.1:{port}?backlog=511", *flags, HERE / app]
+
+    return start
+
+
+def unicorn(workers):
+    def start(lab, name, port):
+        config = lab.file(f"{name}.rb", f"listen '127.0.0.1:{port}', backlog: 511\nworker_processes {workers}\npreload_app true\n")
+        return [programs.need("unicorn"), "-E", "none", "-c", config, HERE / "puma.ru"]
+
+    return start
+
+
+def async_http(lab, name, port):
+    gem("async-http")
+    return [programs.need("ruby"), HERE / "async_server.rb", port]
 
 
 def webrick(lab, name, port):
@@ -303,6 +327,8 @@ MODELS = [
     Model("Puma, 16 threads", puma(0, 16), PUMA, requests=300),
     Model("Puma, 2 workers x 8 threads", puma(2, 8), PUMA, requests=300, short=False),
     Model("Puma, 2 workers x 8 threads, preloaded", puma(2, 8, "--preload"), PUMA, requests=300, short=False),
-    # Net::HTTP asks a kept connection whether it is still good; the thread that listens for signals just then asks two descriptors at once
-    Model("WEBrick", webrick, owned("close") | {"kept": 95} | free("thread", "pool") | owned("fork", "spawn"), requests=300),
+    Model("Puma, Sinatra", puma(0, 8, app="sinatra_app.ru", needs=["sinatra"]), some(PUMA, "close", "kept", "fork", "thread"), requests=300, short=False),
+    Model("Unicorn, 8 workers", unicorn(8), PUMA, clients=64, requests=200, short=False),
+    Model("async-http", async_http, free("fibers", "client"), requests=500, short=False),
+    Model("WEBrick", webrick, owned("close", "kept", "fork", "spawn") | free("thread", "pool"), requests=300),
 ]

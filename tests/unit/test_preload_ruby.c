@@ -69,6 +69,39 @@ static void hand_over(void)
     runtime_conn_free(other);
 }
 
+/* Unicorn, WEBrick: what the thread reads while it serves. */
+static void serve_what_is_read(void)
+{
+    struct runtime_conn *conn = runtime_conn_new();
+    struct runtime_ref ref = runtime_ref(conn), none = {NULL, 0};
+    struct ctx first = make(1), second = make(2), now;
+    ruby_listener.received(&ref, &first); /* by a thread that serves nothing */
+    assert_int_equal(ruby_current(&now), -1);
+    ruby_serves();
+    assert_int_equal(ruby_current(&now), 0);
+    ruby_listener.received(&ref, NULL); /* half a head */
+    assert_int_equal(ruby_current(&now), 0);
+    runtime_conn_set(conn, &first);
+    ruby_listener.received(&ref, &first);
+    expect(1, OTSHIM_PARENT_RUNTIME);
+    ruby_listener.idle(); /* a poll, a call's answer */
+    expect(1, OTSHIM_PARENT_RUNTIME);
+    runtime_conn_begin(conn, false);
+    assert_int_equal(ruby_current(&now), 0);
+    runtime_conn_set(conn, &second);
+    ruby_listener.received(&ref, &second);
+    expect(2, OTSHIM_PARENT_RUNTIME);
+    runtime_conn_free(conn); /* closed, and still at work: rack.after_reply */
+    struct runtime_conn *other = runtime_conn_new();
+    runtime_conn_set(other, &first);
+    expect(2, OTSHIM_PARENT_RUNTIME);
+    ruby_listener.received(&none, &first); /* one that was accepted before anybody asked for connections */
+    assert_int_equal(ruby_current(&now), 0);
+    ruby_rests();
+    assert_int_equal(ruby_current(&now), 0);
+    runtime_conn_free(other);
+}
+
 /* What in_child() of init.c does. */
 static void fork_here(void)
 {
@@ -106,6 +139,12 @@ static void a_worker_works_for_the_connection_in_its_hand(void **state)
     run(hand_over);
 }
 
+static void a_server_that_reads_where_it_answers(void **state)
+{
+    (void)state;
+    run(serve_what_is_read);
+}
+
 static void a_child_goes_on_with_the_request_of_its_handler(void **state)
 {
     (void)state;
@@ -117,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_works_for_the_connection_in_its_hand),
+        cmocka_unit_test(a_server_that_reads_where_it_answers),
         cmocka_unit_test(a_child_goes_on_with_the_request_of_its_handler),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

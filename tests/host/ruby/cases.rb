@@ -139,6 +139,23 @@ watched(:the_programs_own_trace) do
   end
 end
 
+watched(:webrick) do
+  require 'webrick'
+  require 'net/http'
+  server = WEBrick::HTTPServer.new(BindAddress: '127.0.0.1', Port: 0, AccessLog: [], Logger: WEBrick::Log.new(File::NULL))
+  server.mount_proc('/') do |request, response|
+    raise 'as it was asked to' if request.path == '/fail'
+
+    response.body = "#{request.path} #{fork { exit!(3) }.then { |pid| Process.wait(pid) && $?.exitstatus }}"
+  end
+  thread = Thread.new { server.start }
+  Net::HTTP.start('127.0.0.1', server.config[:Port]) do |http|
+    %w[/one /fail /two].each { |path| show([http.get(path).code, http.get(path).body[/\A[^<]*/]]) }
+  end
+  server.shutdown
+  show(thread.join(10).class)
+end
+
 watched(:methods_that_come_later) do
   Stand.run do |server|
     Puma::Server.prepend(Module.new { def process_client(client) = "before #{super}" })
