@@ -125,6 +125,8 @@ static const char *before_what(const struct otshim_span_rec *rec)
         return "before the connection was made";
     if (rec->kind == OTSHIM_SPAN_DNS)
         return "before the name was resolved";
+    if (rec->kind == OTSHIM_SPAN_TLS_HANDSHAKE)
+        return "before the handshake was complete";
     return rec->first_byte_ns == 0 && rec->status == 0 ? "before there was a response" : "before the response was complete";
 }
 
@@ -148,6 +150,10 @@ void ends_describe(struct making *m)
     case OTSHIM_END_DIED: failed_by(m, "process_died", "the process died"); break;
     case OTSHIM_END_RESET:
     case OTSHIM_END_FAILED:
+        if (rec->kind == OTSHIM_SPAN_TLS_HANDSHAKE && rec->error == 0) {
+            failed(m, "tls_handshake_failed", "the TLS handshake failed");
+            break;
+        }
         failed(m, rec->error != 0 ? ends_error_name(m->draft, rec->error) : "failed",
                rec->error != 0 ? ends_error_words(m->draft, rec->error) : "failed, cause unknown");
         break;

@@ -6,7 +6,7 @@
 #include "trace/draft.h"
 #include <otshim/record.h>
 
-#define FACTS_KEYS 21
+#define FACTS_KEYS 25
 
 /* Bytes of the record (or of something derived from it): not terminated, any content. `at` is never NULL. */
 struct bytes {

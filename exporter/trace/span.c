@@ -84,6 +84,30 @@ static void describe_connect(struct making *m)
     describe_server_of(m);
 }
 
+static void describe_text(struct making *m, const char *name, enum otshim_attr_key key)
+{
+    struct bytes text = m->facts->attrs[key];
+    if (text.len > 0)
+        draft_string(m->draft, name, draft_text(m->draft, text.at, text.len));
+}
+
+/* The library says TLSv1.3, the convention (Registry: tls.protocol.version) wants 1.3. */
+static void describe_tls(struct making *m)
+{
+    struct bytes version = m->facts->attrs[OTSHIM_ATTR_TLS_VERSION];
+    m->span.name = "tls.handshake";
+    if (version.len > 4 && memcmp(version.at, "TLSv", 4) == 0) {
+        draft_string(m->draft, "tls.protocol.name", "tls");
+        draft_string(m->draft, "tls.protocol.version", draft_text(m->draft, version.at + 4, version.len - 4));
+    }
+    describe_text(m, "tls.cipher", OTSHIM_ATTR_TLS_CIPHER);
+    describe_text(m, "tls.client.server_name", OTSHIM_ATTR_TLS_SERVER_NAME);
+    describe_text(m, "tls.next_protocol", OTSHIM_ATTR_TLS_ALPN);
+    if (m->span.status != SPAN_STATUS_ERROR)
+        draft_boolean(m->draft, "tls.resumed", m->facts->rec->flags & OTSHIM_SPAN_RESUMED);
+    describe_server_of(m);
+}
+
 static void describe_dns(struct making *m)
 {
     struct bytes question = m->facts->attrs[OTSHIM_ATTR_DNS_QUESTION], answer = m->facts->attrs[OTSHIM_ATTR_DNS_ANSWER];
@@ -128,6 +152,7 @@ void span_describe(struct making *m)
         http_describe(m);
         break;
     case OTSHIM_SPAN_DNS: describe_dns(m); break;
+    case OTSHIM_SPAN_TLS_HANDSHAKE: describe_tls(m); break;
     default: describe_connect(m); break;
     }
     if (rec->kind != OTSHIM_SPAN_DNS)

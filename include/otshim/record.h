@@ -18,6 +18,8 @@ enum otshim_span_kind {
     OTSHIM_SPAN_CLIENT = 2,  /* an outbound request */
     OTSHIM_SPAN_CONNECT = 3, /* connect(), until its outcome is known */
     OTSHIM_SPAN_DNS = 4,     /* getaddrinfo and its elders */
+    OTSHIM_SPAN_TLS_HANDSHAKE = 5,
+    OTSHIM_SPAN_KIND_LAST = OTSHIM_SPAN_TLS_HANDSHAKE
 };
 
 enum otshim_protocol {
@@ -53,7 +55,7 @@ enum otshim_end {
     OTSHIM_END_LOST = 5,         /* we lost track of the protocol */
     OTSHIM_END_EXIT = 6,         /* the process exited in an orderly way, or exec'ed */
     OTSHIM_END_DIED = 7,         /* set by the exporter: the process died with the span in flight */
-    OTSHIM_END_FAILED = 8,       /* connect/DNS: .error is the errno (connect) or the EAI_* code, negative (DNS) */
+    OTSHIM_END_FAILED = 8,       /* connect/DNS: .error is the errno (connect) or the EAI_* code, negative (DNS); TLS: ERROR_TEXT says why */
     OTSHIM_END_ABANDONED = 9     /* connect: closed before its outcome was known (happy eyeballs) */
 };
 
@@ -62,7 +64,8 @@ enum otshim_span_flag {
     OTSHIM_SPAN_TRUNCATED = 1u << 1,      /* captured text was cut */
     OTSHIM_SPAN_REUSED_CONN = 1u << 2,    /* not the first exchange of its connection */
     OTSHIM_SPAN_TLS = 1u << 3,            /* seen above TLS */
-    OTSHIM_SPAN_FOREIGN_SAMPLED = 1u << 4 /* reserved */
+    OTSHIM_SPAN_FOREIGN_SAMPLED = 1u << 4, /* reserved */
+    OTSHIM_SPAN_RESUMED = 1u << 5          /* TLS handshake: of an earlier session */
 };
 
 struct otshim_span_rec {
@@ -132,6 +135,10 @@ enum otshim_attr_key {
     OTSHIM_ATTR_CODE_FILE = 18,       /* its file */
     OTSHIM_ATTR_CODE_LINE = 19,       /* uint32_t */
     OTSHIM_ATTR_CODE_STACKTRACE = 20, /* text, as that language prints a stack */
+    OTSHIM_ATTR_TLS_VERSION = 21,     /* as the TLS library names it: TLSv1.3 */
+    OTSHIM_ATTR_TLS_CIPHER = 22,
+    OTSHIM_ATTR_TLS_SERVER_NAME = 23, /* SNI */
+    OTSHIM_ATTR_TLS_ALPN = 24,        /* the protocol agreed upon */
 };
 
 static inline uint32_t otshim_attr_size(uint32_t len)

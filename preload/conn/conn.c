@@ -8,6 +8,7 @@
 #include "conn/exchange.h"
 #include "conn/flow.h"
 #include "conn/inject.h"
+#include "conn/tls.h"
 #include "span/span.h"
 #include <errno.h>
 #include <string.h>
@@ -26,6 +27,10 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     conn->role = role;
     conn->transport = transport;
     conn->fork_generation = otshim_fork_generation;
+    conn->plain = NULL;
+    conn->fd = -1;
+    conn->is_plain = false;
+    atomic_store_explicit(&conn->claimed, false, memory_order_relaxed);
     conn->runtime = NULL;
     conn->site = NULL;
     conn->oldest = conn->newest = conn->spare = NULL;
@@ -57,7 +62,8 @@ void conn_finish_locked(struct conn *conn)
     connect_settle_locked(conn, NULL, OTSHIM_END_ABANDONED);
     connect_call_end(conn);
     inject_drop_debt(conn);
-    if (conn->runtime != NULL)
+    tls_conn_finished(conn);
+    if (conn->runtime != NULL && !conn->is_plain)
         runtime_conn_free(conn->runtime);
     conn->runtime = NULL;
     site_free(conn->site);
@@ -212,6 +218,8 @@ void conn_write_later(int fd, const struct ctx *ctx)
         site_free(watch.conn->site);
         watch.conn->site = site_keep();
     }
+    if (watch.conn->plain != NULL)
+        watch.conn->plain->runtime = watch.conn->runtime;
     conn_unlock(watch.conn);
 }
 
@@ -288,22 +296,29 @@ void conn_passed(int fd)
     fd_put(fd, &conn->object);
 }
 
+static void end_unfinished(struct conn *conn, int fd, uint8_t reason)
+{
+    struct watch watch = {.conn = conn, .fd = fd};
+    if (conn == NULL)
+        return;
+    watch.generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
+    if (!watch_holds(&watch) || !conn_lock(conn))
+        return;
+    if (watch_holds(&watch)) {
+        exchange_end_all(conn, reason, 0);
+        connect_settle_locked(conn, NULL, OTSHIM_END_ABANDONED);
+    }
+    conn_unlock(conn);
+}
+
 void conn_end_all(uint8_t reason)
 {
     int end = fd_table_end();
     for (int fd = 0; fd < end; fd++) {
         struct conn *conn = fd_conn(fd);
-        struct watch watch = {.conn = conn, .fd = fd};
-        if (conn == NULL)
-            continue;
-        watch.generation = atomic_load_explicit(&conn->generation, memory_order_relaxed);
-        if (!watch_holds(&watch) || !conn_lock(conn))
-            continue;
-        if (watch_holds(&watch)) {
-            exchange_end_all(conn, reason, 0);
-            connect_settle_locked(conn, NULL, OTSHIM_END_ABANDONED);
-        }
-        conn_unlock(conn);
+        end_unfinished(conn, fd, reason);
+        if (conn != NULL && conn->plain != NULL)
+            end_unfinished(conn->plain, fd, reason);
     }
 }
 

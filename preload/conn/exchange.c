@@ -450,7 +450,7 @@ void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int
         .status = exchange->status,
         .error = error,
         .flags = (uint16_t)((exchange->injected ? OTSHIM_SPAN_INJECTED : 0) | (exchange->truncated ? OTSHIM_SPAN_TRUNCATED : 0) |
-                            (exchange->reused ? OTSHIM_SPAN_REUSED_CONN : 0)),
+                            (exchange->reused ? OTSHIM_SPAN_REUSED_CONN : 0) | (conn->is_plain ? OTSHIM_SPAN_TLS : 0)),
     };
     fill_ids(conn, exchange, &rec);
     if (site == NULL && exchange->site != NULL && stack_wanted(end_ns - exchange->start_ns, exchange_failed(exchange, end)))

@@ -6,6 +6,7 @@
 #include "base/raw.h"
 #include "conn/defer.h"
 #include "conn/exchange.h"
+#include "conn/tls.h"
 #include "span/span.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -218,7 +219,12 @@ static const struct proto_ops *detect_locked(struct flow *flow, const char *byte
     size_t take = len < CONN_CARRY ? len : CONN_CARRY;
     memcpy(head, parse->carry, parse->carry_len);
     memcpy(head + parse->carry_len, bytes, take);
-    bool maybe;
+    bool maybe, maybe_tls;
+    if (!conn->is_plain && (parse->carry_len == 0 ? tls_is_hello(bytes, len, &maybe_tls)
+                                                  : tls_is_hello(head, parse->carry_len + take, &maybe_tls))) {
+        tls_sealed(conn, flow->fd);
+        return NULL;
+    }
     /* All that there is, where nothing was kept of earlier calls: an uncommon method is told only by what follows its target. */
     const struct proto_ops *proto =
         parse->carry_len == 0 ? detect(bytes, len, &maybe) : detect(head, parse->carry_len + take, &maybe);
@@ -295,7 +301,8 @@ static bool is_fatal(int error)
     case ENETRESET:
     case EHOSTDOWN:
     case EHOSTUNREACH:
-    case EIO: return true;
+    case EIO:
+    case EPROTO: return true; /* said by TLS libraries (interpose/openssl.c) */
     default: return false;
     }
 }
@@ -439,8 +446,11 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
     if (result < 0 && (error == EAGAIN || error == EINTR))
         return;
     if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS && conn->connect == CONN_CONNECTED) {
-        if (result > 0 && watch_holds(watch))
+        if (result > 0 && watch_holds(watch)) {
             context_unparsed(conn);
+            if (conn->plain != NULL && !unseen)
+                tls_received(conn, iov, iovcnt, (size_t)result);
+        }
         return;
     }
     if (!watch_lock(watch)) {
@@ -469,6 +479,8 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
     } else if (result == 0 && asked > 0) {
         end_of_stream(&flow);
     }
+    if (result > 0 && conn->plain != NULL && !unseen)
+        tls_received(conn, iov, iovcnt, (size_t)result);
     conn_unlock(conn);
     news_tell(&news);
     errno = error;

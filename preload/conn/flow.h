@@ -36,7 +36,7 @@ static inline bool watch_begin(struct watch *watch, int fd)
 /* Is it still the same connection, under the same number? */
 static inline bool watch_holds(const struct watch *watch)
 {
-    return fd_get(watch->fd) == &watch->conn->object &&
+    return (fd_get(watch->fd) == &watch->conn->object || watch->conn->is_plain) &&
            atomic_load_explicit(&watch->conn->generation, memory_order_relaxed) == watch->generation;
 }
 

@@ -365,11 +365,35 @@ static size_t unweave(const struct ahead *ahead, size_t sent, unsigned *line, si
     return taken + sent;
 }
 
+static size_t sum(const struct iovec *iov, size_t count)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += iov[i].iov_len;
+    return total;
+}
+
+static ssize_t send_whole(const struct output *output, const struct iovec *vec, size_t count, const struct ahead *ahead)
+{
+    size_t total = sum(vec, count), ours = 0;
+    ssize_t sent = output->woven(output, vec, count, total);
+    for (unsigned i = 0; i < ahead->lines; i++) {
+        ours += ahead->line[i].len;
+        if (sent == 0)
+            ahead->line[i].exchange->injected = false;
+    }
+    if (sent == 0)
+        return output->plain(output);
+    return sent < 0 ? -1 : (ssize_t)(total - ours);
+}
+
 static ssize_t send_woven(const struct watch *watch, const struct output *output, const struct iovec *iov, size_t iovcnt,
                           struct ahead *ahead)
 {
     struct iovec vec[VEC_MAX];
     struct msghdr msg = {.msg_iov = vec, .msg_iovlen = weave(vec, iov, iovcnt, ahead)};
+    if (output->woven != NULL)
+        return send_whole(output, vec, msg.msg_iovlen, ahead);
     ssize_t sent = REAL(sendmsg)(watch->fd, &msg, output->flags);
     if (sent < 0 && errno == ENOTSOCK) {
         fd_forget(watch->fd, &watch->conn->object);

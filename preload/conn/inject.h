@@ -22,6 +22,9 @@ struct output {
     const struct sockaddr *addr;
     socklen_t addrlen;
     bool may_inject;
+    /* Sends the program's pieces with our lines between them, whole: `total` bytes, or -1 with errno; 0: it cannot,
+     * nothing was sent. NULL: by sendmsg, which may take a part. */
+    ssize_t (*woven)(const struct output *output, const struct iovec *pieces, size_t count, size_t total);
 };
 
 /* Makes the call, watched. Result and errno are those of the call as the program made it. */

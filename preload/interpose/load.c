@@ -11,6 +11,7 @@
  * namespace count, from the return address. A call with RTLD_DEEPBIND returns to us instead; where the caller's RUNPATH could matter (a
  * name without a slash, or with $ORIGIN) it is passed on by a tail call too, and that library is not seen. */
 #include "interpose/python_methods.h"
+#include "interpose/load.h"
 #include "interpose/quiet.h"
 #include "interpose/slots.h"
 #include "interpose/wrap.h"
@@ -69,9 +70,12 @@ static __attribute__((noinline)) void *load_deeply(const char *file, int mode)
     return handle;
 }
 
+_Atomic uint32_t load_calls;
+
 /* Sibling calls are made at any level of optimisation, for the return address's sake. */
 __attribute__((optimize("O2"))) WRAP(void *, dlopen, (const char *file, int mode))
 {
+    atomic_fetch_add_explicit(&load_calls, 1, memory_order_relaxed);
     if (OTSHIM_UNLIKELY((mode & RTLD_DEEPBIND) && file != NULL && strchr(file, '/') != NULL && strchr(file, '$') == NULL) &&
         otshim_active)
         return load_deeply(file, mode);

@@ -198,6 +198,13 @@ void lookup_next(struct lookup_item *items, size_t n)
         items[i].found = dlsym(RTLD_NEXT, items[i].name);
 }
 
+void lookup_object(const struct dl_phdr_info *info, struct lookup_item *items, size_t n)
+{
+    struct walk walk = {.items = items, .n = n, .after_us = true};
+    struct dl_phdr_info copy = *info;
+    visit(&copy, sizeof copy, &walk);
+}
+
 void lookup_any(struct lookup_item *items, size_t n)
 {
     struct walk walk = {.items = items, .n = n, .after_us = true};

@@ -21,6 +21,10 @@ void lookup_next(struct lookup_item *items, size_t n);
 /* The same in all loaded objects, the program first; and what is not there stays NULL without another word. */
 void lookup_any(struct lookup_item *items, size_t n);
 
+/* The same in one object. */
+struct dl_phdr_info;
+void lookup_object(const struct dl_phdr_info *info, struct lookup_item *items, size_t n);
+
 /* The version that versions.def names for a symbol, else NULL. */
 const char *lookup_version(const char *name);
 

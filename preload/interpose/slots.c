@@ -109,3 +109,18 @@ void slots_redirect(const struct dl_phdr_info *info, const struct slot_redirect 
     redirect_slots(&in, in.function_slots, in.function_bytes, table, count);
     redirect_slots(&in, in.other_slots, in.other_bytes, table, count);
 }
+
+const char *slots_needed(const struct dl_phdr_info *info, const char *prefix)
+{
+    struct imports in;
+    const ElfW(Dyn) *dyn = NULL;
+    if (!imports_read(&in, info))
+        return NULL;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            dyn = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+    for (; dyn != NULL && dyn->d_tag != DT_NULL; dyn++)
+        if (dyn->d_tag == DT_NEEDED && strncmp(in.strings + dyn->d_un.d_val, prefix, strlen(prefix)) == 0)
+            return in.strings + dyn->d_un.d_val;
+    return NULL;
+}

@@ -18,4 +18,7 @@ struct slot_redirect {
 /* Inside dl_iterate_phdr. Not async-signal-safe. */
 void slots_redirect(const struct dl_phdr_info *info, const struct slot_redirect *table, size_t count);
 
+/* The first of its dependencies (DT_NEEDED) whose file name begins like this; NULL: none. */
+const char *slots_needed(const struct dl_phdr_info *info, const char *prefix);
+
 #endif

@@ -4,6 +4,7 @@
 #include "conn/flow.h"
 #include "conn/inject.h"
 #include "context/context.h"
+#include "interpose/openssl.h"
 #include "interpose/python.h"
 #include "interpose/quiet.h"
 #include "interpose/ruby.h"
@@ -54,7 +55,7 @@ WRAP(int, bind, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 WRAP(int, listen, (int fd, int backlog))
 {
     if (watching())
-        PRESERVE_ERRNO((stack_prepare(), python_look(true), ruby_look(true)));
+        PRESERVE_ERRNO((stack_prepare(), python_look(true), ruby_look(true), openssl_look()));
     int result = REAL(listen)(fd, backlog);
     if (result == 0 && watching())
         PRESERVE_ERRNO(conn_listening(fd));
@@ -86,6 +87,7 @@ static int accept_watched(int fd, struct sockaddr *addr, socklen_t *addrlen, int
             memcpy(&own, addr, own_len); /* what was cut is too short for its family, and left out */
         }
         python_look(false);
+        openssl_look();
         conn_accepted(fd, result, (struct sockaddr *)&own, own_len);
     }
     span_tick();
@@ -108,7 +110,7 @@ WRAP(int, connect, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 {
     if (!watching())
         return REAL(connect)(fd, addr, addrlen);
-    PRESERVE_ERRNO(stack_prepare());
+    PRESERVE_ERRNO((stack_prepare(), openssl_look()));
     uint64_t start = now_ns();
     int result = REAL(connect)(fd, addr, addrlen);
     int error = errno;

@@ -23,8 +23,8 @@ class Storm:
     """`paths`: {kind: path with ID to be replaced}; so many requests of each kind, from so many clients, for so many seconds at most. Adds
     to an outcome."""
 
-    def __init__(self, outcome, port, paths, clients, requests, seconds):
-        self.outcome, self.port, self.paths, self.clients, self.seconds = outcome, port, paths, clients, seconds
+    def __init__(self, outcome, port, paths, clients, requests, seconds, tls=None):
+        self.outcome, self.port, self.paths, self.clients, self.seconds, self.tls = outcome, port, paths, clients, seconds, tls
         self.todo = [kind for kind in paths for _ in range(requests)]
         random.Random(1).shuffle(self.todo)
 
@@ -67,7 +67,7 @@ class Storm:
 
     async def ask(self, stream, kind, ident, keep):
         """One request; the stream for the next one, or None."""
-        reader, writer = stream or await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = stream or await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls)
         path = self.paths[kind].replace("ID", ident)
         kept = "keep-alive" if keep else "close"
         try:

@@ -30,7 +30,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 LEAF_PORT = int(os.environ["LEAF_PORT"])
-LEAF = f"http://127.0.0.1:{LEAF_PORT}"
+LEAF = os.environ.get("LEAF_SCHEME", "http") + f"://127.0.0.1:{LEAF_PORT}"
 
 executor = ThreadPoolExecutor(8)
 processes = {}

@@ -1,0 +1,155 @@
+/* tls_write.c - see tls_write.h. */
+#include "conn/tls_write.h"
+#include "base/pool.h"
+#include "base/raw.h"
+#include "conn/inject.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define POOLED_BYTES 17408u /* 16 KiB, what one record holds at most, and our lines */
+
+struct tls_pending {
+    size_t mapped;       /* bytes of memory of its own; 0: from the pool */
+    size_t len, sent;    /* of the copy */
+    size_t program_len;  /* how many of them are the program's, and ... */
+    uint64_t program_sum; /* ... which */
+    char bytes[];
+};
+
+static struct pool pendings = POOL_INIT(sizeof(struct tls_pending) + POOLED_BYTES, 4, 16384);
+
+static struct tls_pending *pending_new(size_t len)
+{
+    struct tls_pending *pending;
+    if (len <= POOLED_BYTES) {
+        pending = pool_get(&pendings);
+        if (pending != NULL)
+            pending->mapped = 0;
+        return pending;
+    }
+    size_t bytes = (sizeof *pending + len + 4095) & ~(size_t)4095;
+    long made = raw_syscall6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw_failed(made))
+        return NULL;
+    pending = (struct tls_pending *)made;
+    pending->mapped = bytes;
+    return pending;
+}
+
+void tls_pending_drop(struct tls_session *session)
+{
+    struct tls_pending *pending = session->pending;
+    session->pending = NULL;
+    if (pending == NULL)
+        return;
+    memset(pending->bytes, 0, pending->len); /* the program may have wiped its own */
+    if (pending->mapped != 0)
+        raw_syscall2(SYS_munmap, (long)pending, (long)pending->mapped);
+    else
+        pool_put(&pendings, pending);
+}
+
+/* FNV-1a, 64 bits: whether the program came back with the same bytes. */
+static uint64_t sum_of(const void *bytes, size_t len)
+{
+    uint64_t sum = 0xcbf29ce484222325ull;
+    for (const unsigned char *at = bytes; len > 0; at++, len--)
+        sum = (sum ^ *at) * 0x100000001b3ull;
+    return sum;
+}
+
+struct call {
+    struct output output; /* first: what inject.c hands back */
+    struct tls_session *session;
+    struct tls_writer *writer;
+    ssize_t result; /* of the library, when it is not what inject.c is told */
+    bool unfinished;
+};
+
+static ssize_t plain(const struct output *output)
+{
+    struct call *call = (struct call *)(uintptr_t)output;
+    return call->writer->write(call->writer, output->buf, output->len);
+}
+
+/* Until all is out, or the library wants to be called again, or it failed. */
+static ssize_t go_on(struct tls_session *session, struct tls_writer *writer)
+{
+    struct tls_pending *pending = session->pending;
+    while (pending->sent < pending->len) {
+        ssize_t sent = writer->write(writer, pending->bytes + pending->sent, pending->len - pending->sent);
+        if (sent <= 0)
+            return -1;
+        pending->sent += (size_t)sent;
+    }
+    return (ssize_t)pending->program_len;
+}
+
+/* For inject.c the bytes are out as soon as the library has them: on what it has encrypted there is no going back. */
+static ssize_t woven(const struct output *output, const struct iovec *pieces, size_t count, size_t total)
+{
+    struct call *call = (struct call *)(uintptr_t)output;
+    struct tls_pending *pending = pending_new(total);
+    if (pending == NULL)
+        return 0;
+    pending->len = 0;
+    pending->sent = 0;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(pending->bytes + pending->len, pieces[i].iov_base, pieces[i].iov_len);
+        pending->len += pieces[i].iov_len;
+    }
+    pending->program_len = output->len;
+    call->session->pending = pending;
+    call->result = go_on(call->session, call->writer);
+    if (call->result > 0 || errno != EAGAIN) {
+        int error = errno;
+        tls_pending_drop(call->session);
+        errno = error;
+        return call->result > 0 ? (ssize_t)total : -1;
+    }
+    pending->program_sum = sum_of(output->buf, output->len);
+    call->unfinished = true;
+    return (ssize_t)total;
+}
+
+/* The program is back with what it could not get rid of. */
+static ssize_t resume(struct tls_session *session, struct tls_writer *writer, const void *bytes, size_t len)
+{
+    struct tls_pending *pending = session->pending;
+    struct watch watch;
+    if (len < pending->program_len || sum_of(bytes, pending->program_len) != pending->program_sum) {
+        tls_pending_drop(session);
+        if (tls_watch(session, &watch))
+            conn_give_up(watch.conn);
+        return writer->write(writer, bytes, len);
+    }
+    ssize_t taken = go_on(session, writer);
+    if (taken > 0 || errno != EAGAIN) {
+        int error = errno;
+        tls_pending_drop(session);
+        errno = error;
+    }
+    return taken;
+}
+
+ssize_t tls_write(struct tls_session *session, struct tls_writer *writer, const void *bytes, size_t len, bool may_inject)
+{
+    struct watch watch;
+    if (session->pending != NULL)
+        return resume(session, writer, bytes, len);
+    if (!tls_watch(session, &watch))
+        return writer->write(writer, bytes, len);
+    struct call call = {
+        .output = {.plain = plain,
+                   .fd = watch.fd,
+                   .buf = bytes,
+                   .len = len,
+                   .may_inject = may_inject && len <= TLS_WRITE_MAX,
+                   .woven = woven},
+        .session = session,
+        .writer = writer,
+    };
+    ssize_t taken = inject_output(&watch, &call.output);
+    return call.unfinished ? -1 : taken;
+}
