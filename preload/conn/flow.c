@@ -501,8 +501,9 @@ void flow_received_unseen(const struct watch *watch, ssize_t result, size_t aske
 /* Whose bytes are these? For reads of a connection that is not parsed (above), and for the wait family. */
 void flow_note_writer_locked(struct conn *conn)
 {
-    if (conn->role == CONN_INBOUND || (conn->connect == CONN_CONNECT_HELD && conn->parse.served == 0))
-        return;
+    if (conn->role == CONN_INBOUND || conn->connect == CONN_CONNECTING ||
+        (conn->connect == CONN_CONNECT_HELD && conn->parse.served == 0))
+        return; /* .origin is still connect()'s */
     connect_call_end(conn);
     if (!ctx_current(&conn->origin))
         conn->origin.has_parent = false;
