@@ -154,6 +154,7 @@ static void outcome_locked(struct conn *conn, int error, uint8_t failed_end, uin
     if (conn->fork_generation != otshim_fork_generation)
         conn->connect_start_ns = 0; /* our parent's */
     else if (conn->origin.has_parent)
+        write_connect(conn, &conn->origin, conn->origin.rule, failed ? failed_end : OTSHIM_END_COMPLETE, &site);
     else if (failed || conn->plain != NULL)
         settle_as_root(conn, failed ? failed_end : OTSHIM_END_COMPLETE, &site);
     else

@@ -150,6 +150,8 @@ void tls_sealed(struct conn *conn, int fd)
         conn->connect = CONN_CONNECTED;
     }
     plain->runtime = conn->runtime;
+    plain->site = conn->site;
+    conn->site = NULL;
     conn->plain = plain;
     conn->plain_generation = atomic_load_explicit(&plain->generation, memory_order_relaxed);
     if (inside != NULL)
