@@ -279,9 +279,6 @@ void tls_handshake_done(struct tls_session *session, bool ok, const struct tls_f
         memcpy(rec.parent_id, parent->span_id, sizeof rec.parent_id);
         rec.trace_flags = parent->trace_flags;
         rec.parent_rule = owned ? owner.rule : OTSHIM_PARENT_CONNECT;
-        /* The request that connect()'s ids were promised to will never be sent. */
-        if (!ok && !owned)
-            memcpy(rec.span_id, plain->origin.span_id, sizeof rec.span_id), memset(rec.parent_id, 0, sizeof rec.parent_id);
     } else {
         ids_trace(rec.trace_id);
         rec.trace_flags = sampler_decide(&config.sampler, NULL, rec.trace_id);

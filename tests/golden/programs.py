@@ -72,15 +72,16 @@ http {{
     scgi_temp_path {directory}/{name}-scgi;
     {http}
     server {{
-        listen 127.0.0.1:{port} backlog=511;
+        listen 127.0.0.1:{port} {listen} backlog=511;
         {server}
     }}
 }}
 """
 
 
-def nginx(lab, name, port, http="", server="", workers=1):
-    path = lab.file(f"{name}.conf", NGINX.format(directory=lab.directory, name=name, port=port, http=http, server=server, workers=workers))
+def nginx(lab, name, port, http="", server="", workers=1, listen=""):
+    path = lab.file(f"{name}.conf",
+                    NGINX.format(directory=lab.directory, name=name, port=port, http=http, server=server, workers=workers, listen=listen))
     return [need("nginx"), "-p", lab.directory, "-c", path]
 
 

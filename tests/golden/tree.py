@@ -149,7 +149,7 @@ class Forest:
                 found.append(f"ends before it starts: {s.service} {s.what()}")
             for child in s.children:
                 # a connection may have been made before there was the request that it is for
-                if child.start < s.start and child.name not in ("dns.lookup", "tcp.connect", "unix.connect"):
+                if child.start < s.start and child.name not in ("dns.lookup", "tcp.connect", "unix.connect", "tls.handshake"):
                     found.append(f"starts {s.start - child.start} ns before its parent: {child.service} {child.what()}")
         return found
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import lab as laboratory
 import programs
+import tls
 import pytest
 from lab import BUILD
 
@@ -35,6 +36,7 @@ class Model:
     modules: tuple = ()  # of Python, that it needs
     path: str = "/KIND/ID?calls=CALLS&ms=MS"
     env: dict = field(default_factory=dict)
+    tls: bool = False  # the clients and the calls speak https
 
     def paths(self):
         filled = self.path.replace("CALLS", str(self.calls)).replace("MS", str(self.ms))
@@ -67,9 +69,25 @@ def gunicorn(app, **options):
     return start
 
 
+def gunicorn_tls(app, **options):
+    def start(lab, name, port):
+        cert = tls.files(lab.directory)
+        return gunicorn(app, keyfile=cert.key, certfile=cert.chain, **options)(lab, name, port)
+
+    return start
+
+
 def uvicorn(app, *flags):
     return lambda lab, name, port: [BIN / "uvicorn", "--app-dir", HERE, "--port", port, "--log-level", "warning", "--no-access-log", *flags,
                                     app]
+
+
+def uvicorn_tls(app, *flags):
+    def start(lab, name, port):
+        cert = tls.files(lab.directory)
+        return uvicorn(app, f"--ssl-keyfile={cert.key}", f"--ssl-certfile={cert.chain}", *flags)(lab, name, port)
+
+    return start
 
 
 def hypercorn(app, *flags):
@@ -142,6 +160,21 @@ def async_http(lab, name, port):
 
 def webrick(lab, name, port):
     return [programs.need("ruby"), HERE / "webrick_server.rb", port]
+
+
+def nginx_tls(workers):
+    """https on both sides, the upstream's connections kept."""
+
+    def start(lab, name, port):
+        leaf = next(p.port for p in lab.processes if p.name == "leaf-tls")
+        cert = tls.files(lab.directory)
+        http = f"""upstream backend {{ server 127.0.0.1:{leaf} max_fails=0; keepalive 8; }}
+            ssl_certificate {cert.chain}; ssl_certificate_key {cert.key};
+            proxy_ssl_trusted_certificate {cert.authority}; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;"""
+        location = """location / { proxy_pass https://backend; proxy_http_version 1.1; proxy_set_header Connection ""; }"""
+        return programs.nginx(lab, name, port, http, location, workers, listen="ssl")
+
+    return start
 
 
 def leaf_port(lab):
@@ -281,6 +314,7 @@ MODELS = [
     Model("Apache event, mod_proxy", apache("event", THREADED_PROXY, options=""), owned("proxy"), **PROXY),
     Model("Apache event, mod_proxy, no reuse", apache("event", THREADED_PROXY, options="disablereuse=on"), owned("proxy"), **PROXY),
     Model("Apache worker, mod_proxy", apache("worker", THREADED_PROXY, options=""), owned("proxy"), short=False, **PROXY),
+    Model("nginx, https to https", nginx_tls(1), owned("proxy"), tls=True, **PROXY),
     # PHP
     Model("PHP, Apache prefork", apache("prefork", PREFORK_PHP), owned("curl", "fopen"), path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64),
     # Python, a thread or process for a request
@@ -300,6 +334,12 @@ MODELS = [
           ASYNC | free("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "httptools", "httpx", "aiohttp")),
     Model("uvicorn uvloop httptools, FastAPI", uvicorn("fastapi_app:app", "--loop=uvloop", "--http=httptools"),
           ASYNC | free("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "uvloop", "httpx", "aiohttp")),
+    Model("uvicorn asyncio, https", uvicorn_tls("fastapi_app:app", "--loop=asyncio"), some(ASYNC, "httpx", "aiohttp", "gather", "to_thread"),
+          requests=200, modules=("fastapi", "uvicorn", "httpx", "aiohttp"), tls=True),
+    Model("uvicorn uvloop, https", uvicorn_tls("fastapi_app:app", "--loop=uvloop"), some(ASYNC, "httpx", "aiohttp", "gather", "to_thread"),
+          requests=200, modules=("fastapi", "uvicorn", "uvloop", "httpx", "aiohttp"), tls=True),
+    Model("Flask on gunicorn gthread, https", gunicorn_tls("flask_app:app", workers=2, threads=8, worker_class="gthread"), some(SYNC, "close", "session"),
+          requests=200, modules=("flask",), tls=True),
     Model("uvicorn --workers 2, FastAPI", uvicorn("fastapi_app:app", "--workers=2"), some(ASYNC, "httpx", "aiohttp"), requests=400,
           short=False, modules=("fastapi", "uvicorn", "httpx", "aiohttp")),
     Model("gunicorn UvicornWorker x2, FastAPI", gunicorn("fastapi_app:app", workers=2, worker_class="uvicorn.workers.UvicornWorker"),

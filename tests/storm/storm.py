@@ -24,6 +24,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "golden")]
 import lab as laboratory
 import load
 import models
+import tls
 import tree
 import verdict
 from _pytest.outcomes import OutcomeException, Skipped
@@ -63,11 +64,18 @@ def run_model(model, seconds):
         log = lab.directory / "leaf.log"
         leaf = lab.start(lambda lab, name, port: [models.COMPILED / "leaf", port, log], "leaf", traced=False)
         env = {"LEAF_PORT": str(leaf.port), "PYTHONDONTWRITEBYTECODE": "1"} | model.env
+        clients_tls = None
+        if model.tls:
+            authority = tls.Authority(lab.directory)
+            # what the leaf says is what came out of the encryption: nobody watches the one that takes it off
+            behind = lab.start(authority.terminator, "leaf-tls", traced=False, backend=leaf.port)
+            env |= {"LEAF_PORT": str(behind.port), "LEAF_SCHEME": "https"} | authority.env
+            clients_tls = authority.client()
         front = lab.start(model.start, "front", env=env)
         time.sleep(0.2)
         outcome = load.Outcome()
         for clients, requests in ((model.clients, model.requests), (FEW, model.requests // 4)):
-            load.Storm(outcome, front.port, model.paths(), clients, requests, seconds).run()
+            load.Storm(outcome, front.port, model.paths(), clients, requests, seconds, clients_tls).run()
         spans = await_spans(receiver.received, outcome, log)
         if front.popen.poll() is not None:
             outcome.failures.append(f"the server ended with status {front.popen.returncode}")

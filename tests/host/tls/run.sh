@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Programs that speak TLS by OpenSSL behave as without the library: SSL_write in all its modes (write.c); curl's output, exit status and
+# error texts; Python's own ssl tests are run by hand (tests/host/python).
+#
+#   tests/host/tls/run.sh BUILD_DIR
+set -uo pipefail
+cd "$(dirname "$0")" || exit
+build=$(cd ../../.. && realpath "${1:-build}")
+work=$(mktemp -d)
+cc=${CC:-gcc}
+failures=0 server=
+trap '[ -n "$server" ] && kill "$server" 2>/dev/null; rm -rf "$work"' EXIT
+
+check() # check NAME EXPECTED GOT
+{
+    if [ "$2" = "$3" ]; then
+        echo "ok $1"
+    else
+        echo "FAIL $1: expected '$2', got '$3'"
+        failures=$((failures + 1))
+    fi
+}
+
+cd "$work" || exit
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout key.pem -out cert.pem -subj /CN=localhost \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 2>openssl.log || { cat openssl.log; exit 1; }
+$cc -std=gnu11 -O1 -Wall -Wextra "$OLDPWD/write.c" -o write -lssl -lcrypto -lpthread || exit
+
+watched=(env LD_PRELOAD="$build/libotshim.so" OTSHIM_SOCKET="$work/none.sock")
+timeout 120 ./write 0 cert.pem key.pem | sed 's/^ok ssl-write/ok bare-ssl-write/; s/^FAIL ssl-write/FAIL bare-ssl-write/; s/ (.*//'
+failures=$((failures + PIPESTATUS[0]))
+timeout 120 "${watched[@]}" ./write 1 cert.pem key.pem
+failures=$((failures + $?))
+
+# curl: an answer of a megabyte, a certificate that nobody vouches for, a wrong name, a server that resets in the middle of a record
+coproc PEER { exec /usr/bin/python3 "$OLDPWD/peer.py" cert.pem key.pem; }
+server=$PEER_PID
+read -r port <&"${PEER[0]}"
+for what in "/big --cacert cert.pem" "/small --cacert cert.pem" "/small" "/cut --cacert cert.pem" "/reset --cacert cert.pem" \
+    "/big --cacert cert.pem --tls-max 1.2" "/small --cacert cert.pem --resolve other:$port:127.0.0.1"; do
+    read -r path options <<<"$what"
+    host=localhost
+    [[ $options == *other* ]] && host=other
+    # shellcheck disable=SC2086  # options are words
+    bare=$(curl -sS --http1.1 $options "https://$host:$port$path" -w '%{http_code} %{size_download} %{ssl_verify_result}' 2>&1 | cksum; echo "${PIPESTATUS[0]}")
+    # shellcheck disable=SC2086
+    ours=$("${watched[@]}" curl -sS --http1.1 $options "https://$host:$port$path" -w '%{http_code} %{size_download} %{ssl_verify_result}' 2>&1 | cksum; echo "${PIPESTATUS[0]}")
+    check "curl-${what// /-}" "$bare" "$ours"
+done
+[ "$failures" = 0 ]
