@@ -55,15 +55,16 @@ enum otshim_end {
     OTSHIM_END_LOST = 5,         /* we lost track of the protocol */
     OTSHIM_END_EXIT = 6,         /* the process exited in an orderly way, or exec'ed */
     OTSHIM_END_DIED = 7,         /* set by the exporter: the process died with the span in flight */
-    OTSHIM_END_FAILED = 8,       /* connect/DNS: .error is the errno (connect) or the EAI_* code, negative (DNS); TLS: ERROR_TEXT says why */
-    OTSHIM_END_ABANDONED = 9     /* connect: closed before its outcome was known (happy eyeballs) */
+    OTSHIM_END_FAILED =
+        8, /* connect/DNS: .error is the errno (connect) or the EAI_* code, negative (DNS); TLS: ERROR_TEXT says why */
+    OTSHIM_END_ABANDONED = 9 /* connect: closed before its outcome was known (happy eyeballs) */
 };
 
 enum otshim_span_flag {
-    OTSHIM_SPAN_INJECTED = 1u << 0,       /* we added the traceparent to the outbound request */
-    OTSHIM_SPAN_TRUNCATED = 1u << 1,      /* captured text was cut */
-    OTSHIM_SPAN_REUSED_CONN = 1u << 2,    /* not the first exchange of its connection */
-    OTSHIM_SPAN_TLS = 1u << 3,            /* seen above TLS */
+    OTSHIM_SPAN_INJECTED = 1u << 0,        /* we added the traceparent to the outbound request */
+    OTSHIM_SPAN_TRUNCATED = 1u << 1,       /* captured text was cut */
+    OTSHIM_SPAN_REUSED_CONN = 1u << 2,     /* not the first exchange of its connection */
+    OTSHIM_SPAN_TLS = 1u << 3,             /* seen above TLS */
     OTSHIM_SPAN_FOREIGN_SAMPLED = 1u << 4, /* reserved */
     OTSHIM_SPAN_RESUMED = 1u << 5          /* TLS handshake: of an earlier session */
 };

@@ -220,8 +220,8 @@ static const struct proto_ops *detect_locked(struct flow *flow, const char *byte
     memcpy(head, parse->carry, parse->carry_len);
     memcpy(head + parse->carry_len, bytes, take);
     bool maybe, maybe_tls;
-    if (!conn->is_plain && (parse->carry_len == 0 ? tls_is_hello(bytes, len, &maybe_tls)
-                                                  : tls_is_hello(head, parse->carry_len + take, &maybe_tls))) {
+    if (!conn->is_plain &&
+        (parse->carry_len == 0 ? tls_is_hello(bytes, len, &maybe_tls) : tls_is_hello(head, parse->carry_len + take, &maybe_tls))) {
         tls_sealed(conn, flow->fd);
         return NULL;
     }

@@ -27,7 +27,8 @@ static struct sessions *sessions_map(void)
     struct sessions *table = atomic_load_explicit(&sessions, memory_order_acquire);
     if (OTSHIM_LIKELY(table != NULL))
         return table;
-    long made = raw_syscall6(SYS_mmap, 0, sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long made =
+        raw_syscall6(SYS_mmap, 0, sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw_failed(made))
         return NULL;
     if (!atomic_compare_exchange_strong(&sessions, &table, (struct sessions *)made)) {
@@ -67,8 +68,7 @@ struct tls_session *tls_session(const void *object, bool make)
 
 static bool plain_holds(const struct tls_session *session)
 {
-    return session->plain != NULL &&
-           atomic_load_explicit(&session->plain->generation, memory_order_acquire) == session->generation;
+    return session->plain != NULL && atomic_load_explicit(&session->plain->generation, memory_order_acquire) == session->generation;
 }
 
 void tls_forget(struct tls_session *session)

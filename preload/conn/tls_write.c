@@ -10,9 +10,9 @@
 #define POOLED_BYTES 17408u /* 16 KiB, what one record holds at most, and our lines */
 
 struct tls_pending {
-    size_t mapped;       /* bytes of memory of its own; 0: from the pool */
-    size_t len, sent;    /* of the copy */
-    size_t program_len;  /* how many of them are the program's, and ... */
+    size_t mapped;        /* bytes of memory of its own; 0: from the pool */
+    size_t len, sent;     /* of the copy */
+    size_t program_len;   /* how many of them are the program's, and ... */
     uint64_t program_sum; /* ... which */
     char bytes[];
 };

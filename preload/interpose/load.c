@@ -10,8 +10,8 @@
  * only in objects that this very call added. All other calls of dlopen are passed on by a tail call: glibc takes the caller, whose RUNPATH and
  * namespace count, from the return address. A call with RTLD_DEEPBIND returns to us instead; where the caller's RUNPATH could matter (a
  * name without a slash, or with $ORIGIN) it is passed on by a tail call too, and that library is not seen. */
-#include "interpose/python_methods.h"
 #include "interpose/load.h"
+#include "interpose/python_methods.h"
 #include "interpose/quiet.h"
 #include "interpose/slots.h"
 #include "interpose/wrap.h"

@@ -121,7 +121,8 @@ static int failure_of(const struct ssl_library *lib, void *ssl, int ret, int err
     }
 }
 
-static void after_read(const struct ssl_library *lib, void *ssl, struct tls_session *session, void *buf, size_t asked, int ret, size_t done)
+static void after_read(const struct ssl_library *lib, void *ssl, struct tls_session *session, void *buf, size_t asked, int ret,
+                       size_t done)
 {
     struct watch watch;
     int error = errno;
@@ -389,7 +390,10 @@ SET(0)
 SET(1)
 SET(2)
 
-#define REDIRECT(n, name, wrapper) {#name, (const void *)wrapper##_##n, (const void *)libraries[n].name}
+#define REDIRECT(n, name, wrapper)                                                                                                 \
+    {                                                                                                                              \
+#name, (const void *)wrapper##_##n, (const void *)libraries[n].name                                                        \
+    }
 #define REDIRECTS(n)                                                                                                               \
     {                                                                                                                              \
         REDIRECT(n, SSL_read, ssl_read), REDIRECT(n, SSL_read_ex, ssl_read_ex), REDIRECT(n, SSL_write, ssl_write),                 \
@@ -520,8 +524,9 @@ void openssl_look(void)
     if (atomic_exchange_explicit(&looking, true, memory_order_acquire))
         return;
     int error = errno;
-    uint32_t left = calls != atomic_load_explicit(&calls_seen, memory_order_relaxed) ? LOOKS_A_CALL
-                                                                                      : atomic_load_explicit(&looks_left, memory_order_relaxed);
+    uint32_t left = calls != atomic_load_explicit(&calls_seen, memory_order_relaxed)
+                        ? LOOKS_A_CALL
+                        : atomic_load_explicit(&looks_left, memory_order_relaxed);
     dl_iterate_phdr(find_library, NULL);
     if (libraries[0].base != 0) {
         find_crypto();

@@ -144,8 +144,8 @@ static unsigned strip(char *got, size_t *len)
     return lines;
 }
 
-static void run(struct peer *peer, const struct sockaddr_in *to, size_t head, size_t body, long mode, bool ex, bool blocking, bool split,
-                unsigned expect)
+static void run(struct peer *peer, const struct sockaddr_in *to, size_t head, size_t body, long mode, bool ex, bool blocking,
+                bool split, unsigned expect)
 {
     static char name[200];
     snprintf(name, sizeof name, "ssl-write-%s-%zu+%zu%s%s%s%s", ex ? "ex" : "plain", head, body,
