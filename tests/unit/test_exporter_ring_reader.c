@@ -340,7 +340,7 @@ static void test_record_checks(void **state)
     statement;                                                                                                                     \
     assert_false(record_check_span(payload, len, &rec, &attrs))
     BAD(in->kind = 0);
-    BAD(in->kind = 5);
+    BAD(in->kind = OTSHIM_SPAN_KIND_LAST + 1);
     BAD(in->protocol = 9);
     BAD(in->transport = 3);
     BAD(in->parent_rule = 10);

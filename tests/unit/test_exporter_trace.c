@@ -271,6 +271,30 @@ static void test_dns(void **unused)
                                        "error.type=EAI_NONAME");
 }
 
+static void test_tls(void **unused)
+{
+    (void)unused;
+    begin(OTSHIM_SPAN_TLS_HANDSHAKE);
+    rec.flags = OTSHIM_SPAN_RESUMED;
+    add(OTSHIM_ATTR_TLS_VERSION, "TLSv1.3");
+    add(OTSHIM_ATTR_TLS_CIPHER, "TLS_AES_256_GCM_SHA384");
+    add(OTSHIM_ATTR_TLS_SERVER_NAME, "api.example");
+    add(OTSHIM_ATTR_TLS_ALPN, "h2");
+    assert_string_equal(print(make()), "tls.handshake INTERNAL\n"
+                                       "tls.protocol.name=tls\n"
+                                       "tls.protocol.version=1.3\n"
+                                       "tls.cipher=TLS_AES_256_GCM_SHA384\n"
+                                       "tls.client.server_name=api.example\n"
+                                       "tls.next_protocol=h2\n"
+                                       "tls.resumed=true");
+    begin(OTSHIM_SPAN_TLS_HANDSHAKE);
+    rec.end = OTSHIM_END_FAILED;
+    add(OTSHIM_ATTR_ERROR_TEXT, "certificate has expired");
+    assert_string_equal(print(make()), "tls.handshake INTERNAL ERROR: certificate has expired\n"
+                                       "otshim.end=failed\n"
+                                       "error.type=tls_handshake_failed");
+}
+
 /* ---- particulars ------------------------------------------------------------------------------------------------------------------------ */
 
 static void test_methods(void **unused)
@@ -607,14 +631,23 @@ static int teardown(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_server),      cmocka_unit_test(test_client),
-        cmocka_unit_test(test_connect),     cmocka_unit_test(test_dns),
-        cmocka_unit_test(test_methods),     cmocka_unit_test(test_server_targets),
-        cmocka_unit_test(test_forwarded),   cmocka_unit_test(test_client_urls),
-        cmocka_unit_test(test_unix_server), cmocka_unit_test(test_mapped_address),
-        cmocka_unit_test(test_ends),        cmocka_unit_test(test_upgrade),
-        cmocka_unit_test(test_text),        cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_inflight),    cmocka_unit_test(test_unknown_stack),
+        cmocka_unit_test(test_server),
+        cmocka_unit_test(test_client),
+        cmocka_unit_test(test_connect),
+        cmocka_unit_test(test_dns),
+        cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_server_targets),
+        cmocka_unit_test(test_forwarded),
+        cmocka_unit_test(test_client_urls),
+        cmocka_unit_test(test_unix_server),
+        cmocka_unit_test(test_mapped_address),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_upgrade),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_inflight),
+        cmocka_unit_test(test_unknown_stack),
         cmocka_unit_test(test_code),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
