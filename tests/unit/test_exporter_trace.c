@@ -286,12 +286,28 @@ static void test_tls(void **unused)
                                        "tls.cipher=TLS_AES_256_GCM_SHA384\n"
                                        "tls.client.server_name=api.example\n"
                                        "tls.next_protocol=h2\n"
-                                       "tls.resumed=true");
+                                       "tls.resumed=true\n"
+                                       "server.address=10.0.0.9\n"
+                                       "server.port=4711\n"
+                                       "network.peer.address=10.0.0.9\n"
+                                       "network.peer.port=4711\n"
+                                       "network.local.address=10.0.0.1\n"
+                                       "network.local.port=8080\n"
+                                       "network.transport=tcp\n"
+                                       "network.type=ipv4");
     begin(OTSHIM_SPAN_TLS_HANDSHAKE);
     rec.end = OTSHIM_END_FAILED;
     add(OTSHIM_ATTR_ERROR_TEXT, "certificate has expired");
     assert_string_equal(print(make()), "tls.handshake INTERNAL ERROR: certificate has expired\n"
                                        "otshim.end=failed\n"
+                                       "server.address=10.0.0.9\n"
+                                       "server.port=4711\n"
+                                       "network.peer.address=10.0.0.9\n"
+                                       "network.peer.port=4711\n"
+                                       "network.local.address=10.0.0.1\n"
+                                       "network.local.port=8080\n"
+                                       "network.transport=tcp\n"
+                                       "network.type=ipv4\n"
                                        "error.type=tls_handshake_failed");
 }
 
