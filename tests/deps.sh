@@ -22,7 +22,7 @@ build_packages=(ca-certificates gcc libc6-dev make pkg-config protobuf-c-compile
                 libmicrohttpd-dev libdw-dev libelf-dev libjansson-dev libevent-dev zlib1g-dev libunwind8)
 demo_packages=(python3 python3-venv curl procps)
 test_packages=(g++ clang clang-format clang-tidy cppcheck shellcheck llvm libclang-rt-14-dev valgrind libcmocka-dev libssl-dev libunwind-dev musl
-               musl-dev musl-tools strace binutils openssl iproute2 tmux nginx-light apache2 libapache2-mod-php php-cli php-curl haproxy
+               musl-dev musl-tools strace binutils openssl iproute2 tmux nginx-light apache2 libapache2-mod-php php-cli php-curl php-fpm fcgiwrap haproxy
                ruby ruby-webrick puma wrk wget)
 
 storm_packages=(unicorn ruby-sinatra ruby-async-http)

@@ -69,7 +69,7 @@ static bool record_span_ok(const struct otshim_span_rec *rec)
 {
     static const uint8_t zero[16];
 
-    return rec->kind >= OTSHIM_SPAN_SERVER && rec->kind <= OTSHIM_SPAN_KIND_LAST && rec->protocol <= OTSHIM_PROTOCOL_HTTP1 &&
+    return rec->kind >= OTSHIM_SPAN_SERVER && rec->kind <= OTSHIM_SPAN_KIND_LAST && rec->protocol <= OTSHIM_PROTOCOL_FASTCGI &&
            rec->transport <= OTSHIM_TRANSPORT_UNIX && rec->parent_rule <= OTSHIM_PARENT_OWN_HEADER &&
            rec->end <= OTSHIM_END_ABANDONED && rec->end != OTSHIM_END_DIED && rec->status <= 999 &&
            memcmp(rec->trace_id, zero, sizeof rec->trace_id) != 0 && memcmp(rec->span_id, zero, sizeof rec->span_id) != 0 &&

@@ -1,4 +1,5 @@
-/* http.c - HTTP requests in the stable semantic conventions (https://opentelemetry.io/docs/specs/semconv/http/http-spans/).
+/* http.c - HTTP requests in the stable semantic conventions (https://opentelemetry.io/docs/specs/semconv/http/http-spans/), also those that
+ * came or went by FastCGI.
  *
  * Server: what the caller asked for (Forwarded, X-Forwarded-*, Host come before the addresses of the connection, which are a proxy's
  * when there is one). Client: what the program asked for. A span is named by its method alone: a path is no name, there are too many. */
@@ -94,10 +95,15 @@ static void describe_method(struct making *m)
     }
 }
 
+static bool is_fastcgi(const struct otshim_span_rec *rec)
+{
+    return rec->protocol == OTSHIM_PROTOCOL_FASTCGI;
+}
+
 static void describe_version(struct making *m)
 {
     const struct otshim_span_rec *rec = m->facts->rec;
-    draft_string(m->draft, "network.protocol.name", "http");
+    draft_string(m->draft, "network.protocol.name", is_fastcgi(rec) ? "fastcgi" : "http");
     if (rec->version != 0)
         draft_string(m->draft, "network.protocol.version", rec->version == 10 ? "1.0" : "1.1");
 }
@@ -257,17 +263,20 @@ static void describe_client(struct making *m)
     const char *scheme = m->facts->rec->flags & OTSHIM_SPAN_TLS ? "https" : "http";
     if (url.scheme.len > 0)
         scheme = draft_text(m->draft, url.scheme.at, url.scheme.len);
+    else if (is_fastcgi(m->facts->rec) && scheme_text(m, attr(m, OTSHIM_ATTR_X_FORWARDED_PROTO)) != NULL)
+        scheme = scheme_text(m, attr(m, OTSHIM_ATTR_X_FORWARDED_PROTO));
+    int port;
+    const char *name = address_peer_name(m, &port);
+    const struct authority peer = {bytes_of(name, strlen(name)), port != 0 ? port : -1};
     struct authority a;
-    if (!authority_of(url.authority, &a) && !authority_of(attr(m, OTSHIM_ATTR_HOST), &a)) {
-        int port;
-        const char *name = address_peer_name(m, &port);
-        a = (struct authority){bytes_of(name, strlen(name)), port != 0 ? port : -1};
-    }
+    if (!authority_of(url.authority, &a) && !authority_of(attr(m, OTSHIM_ATTR_HOST), &a))
+        a = peer;
     if (connect)
         draft_string(m->draft, "url.full", draft_text(m->draft, target.at, target.len));
     else if (target.len > 0)
         draft_string(m->draft, "url.full", client_url(m, &url, scheme, a));
-    describe_address(m, a, scheme);
+    /* Whose URL it is, is one thing; which FastCGI program is asked, another. */
+    describe_address(m, is_fastcgi(m->facts->rec) ? peer : a, scheme);
     describe_status(m, 400);
 }
 

@@ -41,7 +41,7 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     conn->adopted_lookup = false;
     conn->connect_error = 0;
     conn->connect_start_ns = conn->connect_end_ns = 0;
-    conn->connect_async = conn->connect_calls = false;
+    conn->connect_async = conn->connect_calls = conn->send_closed = false;
     conn->connect_noted_ns = 0;
     memset(&conn->origin, 0, sizeof conn->origin);
     memset(conn->last_owner, 0, sizeof conn->last_owner);
@@ -234,8 +234,10 @@ void conn_shutdown(int fd, int how)
         exchange_end_all(watch.conn, OTSHIM_END_LOCAL_CLOSED, 0);
     /* What an inbound connection brings from here on can never be answered: httpd reads it away ("lingering close"), and a request among
      * it would count as open for as long as that takes. */
-    if (how != SHUT_RD && watch.conn->role == CONN_INBOUND)
+    if (how != SHUT_RD && watch.conn->role == CONN_INBOUND) {
+        watch.conn->send_closed = true;
         conn_pass_locked(watch.conn, OTSHIM_END_LOCAL_CLOSED, 0);
+    }
     conn_unlock(watch.conn);
 }
 

@@ -110,6 +110,7 @@ struct exchange *exchange_begin(struct conn *conn, uint8_t side, uint64_t now, c
     exchange->start_ns = now;
     exchange->thread = this_thread();
     exchange->reused = conn->parse.served > 0;
+    exchange->variables = conn->parse.proto->variables;
     if (side == CONN_OUTBOUND)
         decide_outbound(conn, exchange, writer);
     else if (conn->runtime != NULL)
@@ -131,6 +132,12 @@ static const uint16_t field_max[PROTO_FIELDS] = {
     [PROTO_TRACEPARENT] = OTSHIM_HEADER_MAX,
     [PROTO_TRACESTATE] = OTSHIM_TRACESTATE_MAX,
     [PROTO_UPGRADE] = OTSHIM_HEADER_MAX,
+    [PROTO_ERROR_TEXT] = OTSHIM_TEXT_MAX,
+    [PROTO_SCRIPT_NAME] = OTSHIM_TARGET_MAX,
+    [PROTO_QUERY_STRING] = OTSHIM_TARGET_MAX,
+    [PROTO_SERVER_NAME] = OTSHIM_HEADER_MAX,
+    [PROTO_REMOTE_ADDR] = OTSHIM_HEADER_MAX,
+    [PROTO_SCHEME] = OTSHIM_HEADER_MAX,
 };
 
 static char *text_of(const struct exchange *exchange)
@@ -166,6 +173,15 @@ static void text_append(struct exchange *exchange, enum proto_field field, const
     exchange->field[field].len = (uint16_t)(have + take);
 }
 
+/* Appends another field's text. The room comes first: it may move all of it. */
+static void text_copy(struct exchange *exchange, enum proto_field field, enum proto_field from)
+{
+    size_t at = exchange->field[from].at;
+    size_t len = exchange->field[from].len;
+    size_t room = text_room(exchange, len);
+    text_append(exchange, field, text_of(exchange) + at, len < room ? len : room);
+}
+
 /* A list may be spread over several header lines (RFC 9110 5.3; W3C Trace Context 3.3.1): what there is moves to the end, then a comma. */
 static void text_rejoin(struct exchange *exchange, enum proto_field field)
 {
@@ -190,7 +206,7 @@ static bool text_whole(struct exchange *exchange, const struct proto_event *even
     memcpy(exchange->text + at, event->bytes, event->len);
     exchange->field[field] = (struct exchange_text){(uint16_t)at, (uint16_t)event->len};
     exchange->text_len = (uint16_t)(at + event->len);
-    exchange->seen |= (uint16_t)bit;
+    exchange->seen |= bit;
     exchange->open_field = EXCHANGE_NO_FIELD;
     return true;
 }
@@ -198,13 +214,13 @@ static bool text_whole(struct exchange *exchange, const struct proto_event *even
 void exchange_text(struct exchange *exchange, const struct proto_event *event)
 {
     enum proto_field field = event->field;
-    uint16_t bit = (uint16_t)(1u << field);
+    uint32_t bit = 1u << field;
     if (OTSHIM_LIKELY(text_whole(exchange, event)))
         return;
     if (exchange->open_field != field) {
         exchange->skip_text = false;
-        if (!(exchange->seen & bit)) {
-            exchange->field[field].at = exchange->text_len;
+        if (!(exchange->seen & bit) || exchange->variables) {
+            exchange->field[field] = (struct exchange_text){.at = exchange->text_len};
         } else {
             exchange->repeated |= bit;
             if (field == PROTO_TRACESTATE || field == PROTO_FORWARDED || field == PROTO_X_FORWARDED_FOR)
@@ -231,6 +247,29 @@ const char *exchange_field(const struct exchange *exchange, enum proto_field fie
 
 /* ---- the request's head is complete -------------------------------------------------------------------------------------------- */
 
+/* A CGI program's variables say by several what a header says by one. The server's own client is for whom it forwards. */
+static void fill_in(struct exchange *exchange)
+{
+    static const struct {
+        uint8_t field, from;
+    } instead[] = {
+        {PROTO_HOST, PROTO_SERVER_NAME}, {PROTO_X_FORWARDED_FOR, PROTO_REMOTE_ADDR}, {PROTO_X_FORWARDED_PROTO, PROTO_SCHEME}};
+    for (size_t i = 0; i < sizeof instead / sizeof *instead; i++)
+        if (exchange->field[instead[i].field].len == 0 && exchange->field[instead[i].from].len != 0) {
+            exchange->field[instead[i].field] = exchange->field[instead[i].from];
+            exchange->seen |= 1u << instead[i].field;
+        }
+    if (exchange->field[PROTO_TARGET].len != 0 || exchange->field[PROTO_SCRIPT_NAME].len == 0)
+        return;
+    exchange->field[PROTO_TARGET] = (struct exchange_text){.at = exchange->text_len};
+    exchange->seen |= 1u << PROTO_TARGET;
+    text_copy(exchange, PROTO_TARGET, PROTO_SCRIPT_NAME);
+    if (exchange->field[PROTO_QUERY_STRING].len == 0)
+        return;
+    text_append(exchange, PROTO_TARGET, "?", 1);
+    text_copy(exchange, PROTO_TARGET, PROTO_QUERY_STRING);
+}
+
 /* The traceparent that came with the request. Two of them are none (W3C Trace Context 3.2: a vendor must not guess). */
 static bool remote_parent(const struct exchange *exchange, struct ctx *parent)
 {
@@ -255,7 +294,7 @@ static void head_inbound(struct exchange *exchange)
     } else {
         ids_trace(exchange->ctx.trace_id);
     }
-    request_begin(&exchange->request, &exchange->ctx);
+    request_begin(&exchange->request, &exchange->ctx, continued ? parent.span_id : NULL);
     ids_span(exchange->ctx.span_id);
     exchange->ctx.has_parent = true;
     exchange->ctx.rule = OTSHIM_PARENT_THREAD;
@@ -263,12 +302,22 @@ static void head_inbound(struct exchange *exchange)
 }
 
 /* The program propagates by itself: its header stays, and our span joins the trace that it names. Whom we think the call is for still
- * decides what its response is read for. */
+ * decides what its response is read for.
+ *
+ * A variable can be set once more, and the last one counts (PHP: fcgi_hash_set). So the traceparent that a server hands through to its
+ * FastCGI programs with all other headers of the request - and one that is none - gives way to ours; one of its own stays. */
 static void head_outbound(struct exchange *exchange)
 {
     struct ctx parent;
     exchange->own_header = (exchange->seen & 1u << PROTO_TRACEPARENT) != 0;
-    if (!exchange->own_header || !remote_parent(exchange, &parent))
+    if (!exchange->own_header)
+        return;
+    bool valid = remote_parent(exchange, &parent);
+    if (exchange->variables && (!valid || (exchange->has_owner && request_came_from(&exchange->owner, &parent)))) {
+        exchange->own_header = false;
+        return;
+    }
+    if (!valid)
         return;
     uint8_t span_id[8];
     memcpy(span_id, exchange->ctx.span_id, sizeof span_id);
@@ -296,6 +345,8 @@ void exchange_head(struct conn *conn, struct exchange *exchange, uint8_t version
 {
     exchange->version = version;
     exchange->head_done = true;
+    if (exchange->variables)
+        fill_in(exchange);
     if (exchange->side == CONN_INBOUND)
         head_inbound(exchange);
     else
@@ -370,6 +421,7 @@ static void write_span(struct conn *conn, struct exchange *exchange, struct otsh
         [PROTO_X_FORWARDED_PROTO] = OTSHIM_ATTR_X_FORWARDED_PROTO,
         [PROTO_TRACESTATE] = OTSHIM_ATTR_TRACESTATE,
         [PROTO_UPGRADE] = OTSHIM_ATTR_UPGRADE,
+        [PROTO_ERROR_TEXT] = OTSHIM_ATTR_ERROR_TEXT,
     };
     struct span_attr attrs[PROTO_FIELDS + 3 + CALL_SITE_ATTRS];
     char state[OTSHIM_TRACESTATE_MAX];

@@ -38,6 +38,7 @@ struct exchange {
     bool reused;
     bool response_begun;
     bool truncated;
+    bool variables; /* of the protocol (proto.h) */
     uint16_t status;
     struct ctx ctx;   /* the span's own: what calls made for an inbound request go under, what an outbound request carries */
     struct ctx owner; /* outbound: for whom it was made */
@@ -49,8 +50,8 @@ struct exchange {
     struct site *site; /* outbound: where in the program it was begun; NULL: not known */
 
     struct exchange_text field[PROTO_FIELDS];
-    uint16_t seen;      /* bit a field: a text of it has begun */
-    uint16_t repeated;  /* ... a second one */
+    uint32_t seen;      /* bit a field: a text of it has begun */
+    uint32_t repeated;  /* ... a second one */
     uint8_t open_field; /* the next piece of this field belongs to the same text */
     bool skip_text;
     uint16_t text_len;
@@ -79,7 +80,8 @@ void exchange_forget_all(struct conn *conn);
 struct exchange_mark {
     bool head_done, skip_text;
     uint8_t open_field;
-    uint16_t seen, repeated, text_len;
+    uint32_t seen, repeated;
+    uint16_t text_len;
     uint64_t request_bytes, request_body_bytes;
     struct exchange_text field[PROTO_FIELDS];
 };

@@ -74,7 +74,7 @@ static void on_request(struct flow *flow, const struct proto_event *event)
             conn_pass_locked(conn, OTSHIM_END_LOST, 0);
             return;
         }
-        exchange->request_from = flow->position + event->offset;
+        exchange->request_from = flow->position + (uint64_t)event->offset;
         parse->served++;
         parse->request_open = parse->in_head = true;
         return;
@@ -91,19 +91,27 @@ static void on_request(struct flow *flow, const struct proto_event *event)
         parse->in_head = false;
         exchange_head(conn, exchange, event->version);
         if (flow->insertion != NULL && conn->role == CONN_OUTBOUND && !exchange->own_header && !exchange->injected) {
-            size_t at = flow->base + event->blank_at;
-            /* The empty line's CR was the last byte of the piece before this one: still before us, if it is in this call. */
-            if (event->blank_at == PROTO_NOWHERE)
-                at = event->offset == 1 && flow->base > 0 ? flow->base - 1 : PROTO_NOWHERE;
-            if (at != PROTO_NOWHERE && flow->insertions < FLOW_INSERTIONS)
-                flow->insertion[flow->insertions++] = (struct flow_insertion){at, exchange};
+            /* A piece before this one may hold it: still before us, if it is one of this call. */
+            ptrdiff_t at = (ptrdiff_t)flow->base + event->insert_at;
+            if (at >= 0 && flow->insertions < FLOW_INSERTIONS)
+                flow->insertion[flow->insertions++] = (struct flow_insertion){(size_t)at, event->stream, exchange};
         }
     } else if (event->type == PROTO_END) {
-        exchange->request_bytes = flow->position + event->offset - exchange->request_from;
+        exchange->request_bytes = flow->position + (uint64_t)event->offset - exchange->request_from;
         exchange->request_body_bytes = event->body_bytes;
         if (exchange->side == CONN_INBOUND)
             request_complete(&exchange->request);
     }
+}
+
+/* The server closes the connection after this response, and a proxy goes on with its own only then (nginx, of FastCGI). */
+static void call_until_closed(struct conn *conn, struct exchange *exchange)
+{
+    if (!exchange->calling)
+        return;
+    exchange->calling = false;
+    conn->origin = exchange->owner;
+    conn->connect_calls = true;
 }
 
 static void on_response(struct flow *flow, const struct proto_event *event)
@@ -123,9 +131,13 @@ static void on_response(struct flow *flow, const struct proto_event *event)
             flow->response_owner = exchange->owner;
     }
     switch (event->type) {
+    case PROTO_FIELD:
+        if (event->field == PROTO_ERROR_TEXT)
+            exchange_text(exchange, event);
+        break;
     case PROTO_BEGIN:
         if (!exchange->response_begun)
-            exchange->response_from = flow->position + event->offset;
+            exchange->response_from = flow->position + (uint64_t)event->offset;
         exchange->response_begun = true;
         exchange->response_begin_ns = flow_now(flow);
         break;
@@ -141,16 +153,17 @@ static void on_response(struct flow *flow, const struct proto_event *event)
     case PROTO_END:
         if (event->interim)
             break;
-        exchange->response_bytes = flow->position + event->offset - exchange->response_from;
+        exchange->response_bytes = flow->position + (uint64_t)event->offset - exchange->response_from;
         exchange->response_body_bytes = event->body_bytes;
-        if (exchange->status == 101)
-            break; /* PROTO_SWITCH follows */
         if (exchange->side == CONN_INBOUND) {
             uint8_t span_id[8];
             memcpy(span_id, exchange->ctx.span_id, sizeof span_id);
             exchange_end(conn, exchange, OTSHIM_END_COMPLETE, 0, flow_now(flow), NULL);
-            ctx_leave(span_id);
+            if (!request_outlives_response())
+                ctx_leave(span_id);
         } else {
+            if (event->last)
+                call_until_closed(conn, exchange);
             end_with_stack(flow, exchange, OTSHIM_END_COMPLETE, 0);
         }
         break;
@@ -328,7 +341,8 @@ static const struct ctx *context_inbound(struct conn *conn)
             runtime_conn_set(conn->runtime, &exchange->ctx);
         return &exchange->ctx;
     }
-    ctx_clear();
+    if (exchange != NULL || !request_outlives_response()) /* else: a rest of what was answered already */
+        ctx_clear();
     return NULL;
 }
 
@@ -366,6 +380,8 @@ static void news_tell(const struct runtime_news *news)
 static void context_unparsed(struct conn *conn)
 {
     struct ctx now;
+    if (conn->send_closed && request_outlives_response())
+        return; /* read away: no request comes by it */
     if (conn->role != CONN_OUTBOUND || !ctx_current(&now) || !conn->origin.has_parent || !ctx_same_request(&now, &conn->origin))
         ctx_clear();
 }
@@ -414,6 +430,7 @@ static void end_of_stream(struct flow *flow)
         parse->proto->eof(parse->state, PROTO_RESPONSE, on_event, flow);
     while (conn->oldest != NULL)
         end_with_stack(flow, conn->oldest, OTSHIM_END_PEER_CLOSED, 0);
+    connect_call_end(conn);
 }
 
 /* The first `len` bytes of the pieces; none (iovcnt 0): nobody saw them. */

@@ -56,9 +56,10 @@ void flow_sent_unseen(const struct watch *watch, ssize_t result);
 
 #define FLOW_INSERTIONS 4
 
-/* Where a traceparent can go in: before byte `at` of the bytes fed since `base`. */
+/* Where a context can go in: before byte `at` of this call's. */
 struct flow_insertion {
     size_t at;
+    uint32_t stream; /* proto.h */
     struct exchange *exchange;
 };
 

@@ -9,8 +9,8 @@
  * Only request heads are looked at ahead. Content is fed after the call, from bytes that the kernel has found readable.
  *
  * Sending. The program's pieces and our lines go out by one sendmsg: never by writev, because a descriptor that was closed and reused behind
- * our back may be a file by now; sendmsg then says ENOTSOCK and nothing has happened. Our line stands before the empty line that ends the
- * head, so that bytes of the program's follow it. What the program is told is how many of *its* bytes were taken:
+ * our back may be a file by now; sendmsg then says ENOTSOCK and nothing has happened. A "line" is what the protocol has for it, and stands
+ * before the empty line (or empty record) that ends the head, so that bytes of the program's follow it. What the program is told is how many of *its* bytes were taken:
  *
  *     kernel stopped ...                      program is told           and then
  *     before our line                         those bytes               the line is put in by the next call
@@ -168,31 +168,23 @@ static void parse_copy(struct conn_parse *to, const struct conn_parse *from)
     memcpy(to, from, offsetof(struct conn_parse, state) + (from->proto != NULL ? from->proto->state_bytes : 0));
 }
 
-static size_t format_line(const struct exchange *exchange, char *out, size_t room)
+static size_t format_line(const struct proto_ops *proto, const struct flow_insertion *insertion, char *out, size_t room)
 {
-    static const char parent_name[] = "traceparent: ", state_name[] = "tracestate: ";
-    const size_t parent_len = sizeof parent_name - 1 + TRACEPARENT_LEN + 2;
-    if (room < parent_len)
-        return 0;
-    memcpy(out, parent_name, sizeof parent_name - 1);
-    traceparent_format(&exchange->ctx, out + sizeof parent_name - 1);
-    memcpy(out + parent_len - 2, "\r\n", 2);
-    if (exchange->ctx.tracestate == 0 || room < parent_len + sizeof state_name + OTSHIM_TRACESTATE_MAX + 2)
-        return parent_len;
-    char *state = out + parent_len;
-    size_t len = tracestate_get(exchange->ctx.tracestate, state + sizeof state_name - 1, OTSHIM_TRACESTATE_MAX);
-    if (len == 0)
-        return parent_len;
-    memcpy(state, state_name, sizeof state_name - 1);
-    memcpy(state + sizeof state_name - 1 + len, "\r\n", 2);
-    return parent_len + sizeof state_name - 1 + len + 2;
+    const struct ctx *ctx = &insertion->exchange->ctx;
+    char parent[TRACEPARENT_LEN], state[OTSHIM_TRACESTATE_MAX];
+    struct proto_carried carried = {
+        .stream = insertion->stream, .parent = parent, .parent_len = sizeof parent, .state = state, .state_len = 0};
+    traceparent_format(ctx, parent);
+    if (ctx->tracestate != 0)
+        carried.state_len = tracestate_get(ctx->tracestate, state, sizeof state);
+    return proto->inject(&carried, out, room);
 }
 
 static void format_lines(struct ahead *ahead, const struct flow *flow, const struct flow_insertion *insertion)
 {
     size_t used = 0;
     for (unsigned i = 0; i < flow->insertions; i++) {
-        size_t len = format_line(insertion[i].exchange, ahead->text + used, LINES_BYTES - used);
+        size_t len = format_line(flow->conn->parse.proto, &insertion[i], ahead->text + used, LINES_BYTES - used);
         if (len == 0)
             return;
         insertion[i].exchange->injected = true;

@@ -1,6 +1,6 @@
-/* inject.h - what the program sends on a watched connection, with a traceparent put into its HTTP/1 request heads.
+/* inject.h - what the program sends on a watched connection, with its context put into the heads of requests as their protocol carries it.
  *
- * Which outbound requests carry none (OTSHIM_COUNT_NOT_INJECTED): those whose empty line's first byte was sent by an earlier call; sent with
+ * Which outbound requests carry none (OTSHIM_COUNT_NOT_INJECTED): those whose empty line's (record's) first byte was sent by an earlier call; sent with
  * MSG_OOB, MSG_ZEROCOPY, MSG_FASTOPEN, an address, or control data; in more than INJECT_IOV_MAX pieces; the fifth and further heads in one call. */
 #ifndef OTSHIM_INJECT_H
 #define OTSHIM_INJECT_H

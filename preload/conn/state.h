@@ -122,9 +122,11 @@ struct conn {
 
     /* connect() */
     _Atomic uint8_t connect; /* enum conn_connect */
-    bool connect_calls;      /* counted among its origin's calls in flight, until its first exchange takes over */
-    bool connect_async;      /* it was in progress when connect() returned */
-    bool adopted_lookup;     /* the look-up of its name lies in origin's trace, under origin's span id */
+    bool
+        connect_calls; /* counted among its origin's calls in flight: until its first exchange takes over, or from its last one on */
+    bool send_closed;  /* inbound, and shut down for writing */
+    bool connect_async;  /* it was in progress when connect() returned */
+    bool adopted_lookup; /* the look-up of its name lies in origin's trace, under origin's span id */
     int32_t connect_error;
     uint64_t connect_start_ns, connect_end_ns;
     uint64_t connect_noted_ns; /* when SO_ERROR was last asked for and said 0; 0: never */

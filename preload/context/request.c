@@ -23,25 +23,37 @@
 #define GENERATION_SHIFT 32
 
 enum manner {
-    SERVER, /* open until its response begins */
-    PROXY,  /* ... and not while a call is in flight */
-    RUNTIME /* open until its response has ended */
+    SERVER,  /* open until its response begins */
+    PROXY,   /* ... and not while a call is in flight */
+    RUNTIME, /* open until its response has ended */
+    WORKER   /* as SERVER; a thread works for one until it takes up the next */
 };
 static enum manner manner = SERVER;
 
 static const struct {
-    const char *program;
+    const char *program; /* with * at its end: what begins so ("php-fpm8.2") */
     enum manner manner;
 } manners[] = {
-    {"nginx", PROXY},  {"openresty", PROXY}, {"angie", PROXY},  {"haproxy", PROXY},
-    {"node", RUNTIME}, {"nodejs", RUNTIME},  {"deno", RUNTIME}, {"bun", RUNTIME},
+    {"nginx", PROXY},    {"openresty", PROXY}, {"angie", PROXY}, {"haproxy", PROXY},   {"node", RUNTIME},
+    {"nodejs", RUNTIME}, {"deno", RUNTIME},    {"bun", RUNTIME}, {"php-fpm*", WORKER}, {"php-cgi*", WORKER},
 };
+
+static bool is_program(const char *program, const char *pattern)
+{
+    size_t len = strcspn(pattern, "*");
+    return strncmp(program, pattern, len) == 0 && (pattern[len] == '*' || program[len] == '\0');
+}
 
 void request_init(const char *program)
 {
     for (size_t i = 0; i < sizeof manners / sizeof *manners; i++)
-        if (strcmp(program, manners[i].program) == 0)
+        if (is_program(program, manners[i].program))
             manner = manners[i].manner;
+}
+
+bool request_outlives_response(void)
+{
+    return manner == WORKER;
 }
 
 static bool is_open(uint64_t state)
@@ -132,9 +144,13 @@ static void mark(struct request *request, uint64_t set, uint64_t clear)
     change(request, before, after);
 }
 
-void request_begin(struct request *request, struct ctx *ctx)
+void request_begin(struct request *request, struct ctx *ctx, const uint8_t from[8])
 {
     uint64_t generation = (atomic_load_explicit(&request->state, memory_order_relaxed) >> GENERATION_SHIFT) + 1;
+    uint64_t span_id = 0;
+    if (from != NULL)
+        memcpy(&span_id, from, sizeof span_id);
+    atomic_store_explicit(&request->from, span_id, memory_order_relaxed);
     request->workload = NULL;
     ctx->request = request;
     ctx->request_generation = (uint32_t)generation;
@@ -186,6 +202,16 @@ void request_call_begin(const struct ctx *ctx)
 void request_call_end(const struct ctx *ctx)
 {
     call(ctx, false);
+}
+
+/* The generation is looked at after it, too: the object may be another request's by then. */
+bool request_came_from(const struct ctx *ctx, const struct ctx *traceparent)
+{
+    uint64_t span_id;
+    memcpy(&span_id, traceparent->span_id, sizeof span_id);
+    return ctx->request != NULL && memcmp(ctx->trace_id, traceparent->trace_id, sizeof ctx->trace_id) == 0 &&
+           atomic_load_explicit(&ctx->request->from, memory_order_acquire) == span_id &&
+           is_reference(ctx, atomic_load_explicit(&ctx->request->state, memory_order_acquire));
 }
 
 bool request_is_certain(const struct ctx *ctx)

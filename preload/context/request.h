@@ -5,9 +5,9 @@
  * count of the requests that it has read and that could be taken up at any moment ("open"), and what was read last counts only while no
  * other one is open. That costs such a loop some parents, and makes none of them wrong.
  *
- * A request is open from its last byte until its response begins. Two kinds of programs differ (a table by name in request.c):
- * proxies, which do nothing for a request while a call of it is in flight - it is not open then; and runtimes that multiplex many flows of
- * control in one request on one thread, where it is open until its response has ended.
+ * A request is open from its last byte until its response begins. Some kinds of programs differ (a table by name in request.c):
+ * proxies, which do nothing for a request while a call of it is in flight - it is not open then; runtimes that multiplex many flows of
+ * control in one request on one thread, where it is open until its response has ended; and workers, which have one request at a time.
  *
  * Everything here is lock-free and async-signal-safe. A struct request lives in type-stable memory (inside an exchange); a context
  * refers to it by address and generation, so that a reference outlives the request harmlessly. */
@@ -25,14 +25,20 @@ struct workload {
 
 struct request {
     _Atomic uint64_t state; /* request.c */
+    _Atomic uint64_t from;  /* the span id of the traceparent that came with it; 0: none */
     struct workload *workload;
 };
 
 /* By the program's name, once, before anything else. */
 void request_init(const char *program);
 
-/* Its head was read; ctx is the context that it gives (the reference is filled in). */
-void request_begin(struct request *request, struct ctx *ctx);
+/* Does a thread of this program work for one request until it takes up the next, also when it has answered it? PHP's FastCGI workers do
+ * (fastcgi_finish_request). */
+bool request_outlives_response(void);
+
+/* Its head was read; ctx is the context that it gives (the reference is filled in); from: the span id of the traceparent that came with it, or
+ * NULL. */
+void request_begin(struct request *request, struct ctx *ctx, const uint8_t from[8]);
 /* The last byte of it was read, by this thread. */
 void request_complete(struct request *request);
 void request_answered(struct request *request); /* its response has begun */
@@ -41,6 +47,9 @@ void request_end(struct request *request);
 /* A call made for ctx begins, ends. Safe with any context, at any time. */
 void request_call_begin(const struct ctx *ctx);
 void request_call_end(const struct ctx *ctx);
+
+/* Is this traceparent the one that came with ctx's request, which is still in progress? */
+bool request_came_from(const struct ctx *ctx, const struct ctx *traceparent);
 
 /* Works this thread, which is in ctx, for nobody else? */
 bool request_is_certain(const struct ctx *ctx);

@@ -15,7 +15,7 @@ _Static_assert(sizeof(struct http1) <= PROTO_STATE_MAX, "bounded state");
 static void emit(struct http1_cursor *c, struct proto_event *event)
 {
     event->dir = (uint8_t)c->dir;
-    event->offset = (size_t)(c->p - c->start);
+    event->offset = c->p - c->start;
     c->sink(c->sink_arg, event);
 }
 
@@ -163,8 +163,8 @@ void http1_head_done(struct http1_cursor *c)
         message_end(c, false);
         return;
     }
-    emit(c, &(struct proto_event){.type = PROTO_HEAD, .version = h->version, .status = h->status, .blank_at = c->blank_at});
-    c->blank_at = PROTO_NOWHERE;
+    emit(c, &(struct proto_event){.type = PROTO_HEAD, .version = h->version, .status = h->status, .insert_at = c->blank_at});
+    c->blank_at = -1;
     if (c->dir == PROTO_REQUEST)
         request_body(c);
     else
@@ -286,7 +286,7 @@ static struct http1_cursor cursor(void *state, enum proto_dir dir, const char *b
                                  .start = bytes,
                                  .p = bytes,
                                  .end = bytes + len,
-                                 .blank_at = PROTO_NOWHERE,
+                                 .blank_at = -1,
                                  .sink = sink,
                                  .sink_arg = sink_arg};
 }
@@ -349,6 +349,25 @@ static void http1_eof(void *state, enum proto_dir dir, proto_sink sink, void *si
     struct http1_cursor c = cursor(state, dir, "", 0, sink, sink_arg);
     if (!c.s->over && c.h->phase == HTTP1_BODY_CLOSE)
         message_end(&c, false);
+}
+
+/* Two header lines, or the first of them. */
+static size_t http1_inject(const struct proto_carried *carried, char *out, size_t room)
+{
+    static const char parent_name[] = "traceparent: ", state_name[] = "tracestate: ";
+    const size_t around = sizeof parent_name - 1 + 2, state_around = sizeof state_name - 1 + 2;
+    char *p = out;
+    if (room < around + carried->parent_len)
+        return 0;
+    p = proto_put(p, parent_name, sizeof parent_name - 1);
+    p = proto_put(p, carried->parent, carried->parent_len);
+    p = proto_put(p, "\r\n", 2);
+    if (carried->state_len == 0 || room - (size_t)(p - out) < state_around + carried->state_len)
+        return (size_t)(p - out);
+    p = proto_put(p, state_name, sizeof state_name - 1);
+    p = proto_put(p, carried->state, carried->state_len);
+    p = proto_put(p, "\r\n", 2);
+    return (size_t)(p - out);
 }
 
 static void http1_init(void *state)
@@ -430,4 +449,5 @@ const struct proto_ops http1_ops = {
     .feed = http1_feed,
     .skip = http1_skip,
     .eof = http1_eof,
+    .inject = http1_inject,
 };

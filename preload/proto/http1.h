@@ -86,7 +86,7 @@ struct http1_cursor {
     enum proto_dir dir;
     const char *start, *p, *end; /* p: next byte; end may be drawn in to keep a bound */
     const char *part;            /* where, in these bytes, the bounded part began that head_bytes counts */
-    size_t blank_at;             /* offset of the empty line, once it began in these bytes */
+    ptrdiff_t blank_at; /* offset of the empty line, if it began in these bytes; its first byte was the one before them otherwise */
     proto_sink sink;
     void *sink_arg;
 };
@@ -97,7 +97,7 @@ static inline void http1_text(struct http1_cursor *c, enum proto_field field, co
                                       .dir = (uint8_t)c->dir,
                                       .field = (uint8_t)field,
                                       .more = more,
-                                      .offset = (size_t)(c->p - c->start),
+                                      .offset = c->p - c->start,
                                       .bytes = bytes,
                                       .len = len};
     c->sink(c->sink_arg, &event);

@@ -324,7 +324,7 @@ static void step_line(struct http1_cursor *c)
     if (c->s->over)
         return;
     if (*c->p == '\r' || *c->p == '\n') {
-        c->blank_at = (size_t)(c->p - c->start);
+        c->blank_at = c->p - c->start;
         h->phase = HTTP1_BLANK_LF;
         c->p += *c->p == '\r';
     } else {

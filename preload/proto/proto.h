@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum proto_dir { PROTO_REQUEST = 0, PROTO_RESPONSE = 1 };
 
@@ -22,8 +23,8 @@ enum proto_match { PROTO_NO = 0, PROTO_YES = 1, PROTO_MAYBE = 2 /* more bytes ar
 enum proto_event_type {
     PROTO_BEGIN, /* first byte of a message. Also of an interim response (1xx): its HEAD has that status, its END does not end the exchange (.interim) */
     PROTO_FIELD, /* a fact's text: .field, .bytes, .len; .more: the next piece of the same text follows (append) */
-    PROTO_HEAD,  /* the header block is complete: .version, .status (responses), .blank_at */
-    PROTO_END,   /* last byte of a message: .body_bytes, .interim */
+    PROTO_HEAD,  /* the header block is complete: .version, .status (responses), .insert_at and .stream (requests) */
+    PROTO_END,   /* last byte of a message: .body_bytes, .interim, .last */
     PROTO_SWITCH, /* the connection speaks another protocol from the next byte on, in both directions; nothing more is reported */
     PROTO_LOST,   /* these bytes are not this protocol (.why); nothing more is reported, the connection is given up */
 };
@@ -42,6 +43,14 @@ enum proto_field {
     PROTO_TRACEPARENT,
     PROTO_TRACESTATE, /* may come in several header lines: each begins a new text; they are joined with commas (W3C 3.3.1) */
     PROTO_UPGRADE,
+    /* Of a response: what the program says went wrong. */
+    PROTO_ERROR_TEXT,
+    /* Variables of a CGI program (RFC 3875 4.1) that stand in where one of the above is missing: */
+    PROTO_SCRIPT_NAME, /* with QUERY_STRING for TARGET */
+    PROTO_QUERY_STRING,
+    PROTO_SERVER_NAME, /* for HOST */
+    PROTO_REMOTE_ADDR, /* for X_FORWARDED_FOR: who the server's own client is */
+    PROTO_SCHEME,      /* for X_FORWARDED_PROTO */
     PROTO_FIELDS
 };
 
@@ -54,28 +63,42 @@ struct proto_event {
     uint16_t status;
     uint8_t field; /* FIELD: enum proto_field */
     bool more;     /* FIELD */
-    size_t offset; /* in the bytes of this feed(): first byte (BEGIN), one past the last byte (HEAD, END, SWITCH) */
+    /* In the bytes of this feed(): first byte (BEGIN), one past the last byte (HEAD, END, SWITCH). Negative where it went by in an earlier
+     * one: that a message begins shows at the end of a record's header only. */
+    ptrdiff_t offset;
     union {
         struct { /* FIELD */
             const char *bytes;
             size_t len;
         };
-        /* HEAD of a request: offset in this feed() of the first byte of the empty line that ends the header block, where a header
-         * line can still be inserted; PROTO_NOWHERE when that byte went by in an earlier feed(). */
-        size_t blank_at;
-        uint64_t body_bytes; /* END */
-        const char *why;     /* LOST: static text */
+        struct { /* HEAD of a request */
+            /* What carries a context (.inject) goes in before this byte, if it has not been sent yet. An offset like the one above. */
+            ptrdiff_t insert_at;
+            uint32_t stream; /* for .inject: which message it is, where a connection has many */
+        };
+        struct { /* END */
+            uint64_t body_bytes;
+            bool last; /* of a response: the server closes the connection next */
+        };
+        const char *why; /* LOST: static text */
     };
 };
-#define PROTO_NOWHERE ((size_t)-1)
 
 typedef void (*proto_sink)(void *sink_arg, const struct proto_event *event);
+
+/* A context as text (W3C Trace Context). */
+struct proto_carried {
+    uint32_t stream; /* of the HEAD */
+    const char *parent, *state;
+    size_t parent_len, state_len; /* at most 127, and OTSHIM_TRACESTATE_MAX */
+};
 
 /* One protocol: an entry of proto_table[]. State is `state_bytes` of zeroed memory, initialised by init(). */
 struct proto_ops {
     const char *name;
     uint8_t id; /* enum otshim_protocol */
     uint16_t state_bytes;
+    bool variables; /* its texts are variables: one that comes again takes the place of the former. Else header lines */
     /* Do the first bytes that went in direction dir open this protocol? */
     enum proto_match (*detect)(enum proto_dir dir, const char *bytes, size_t len);
     void (*init)(void *state);
@@ -84,7 +107,17 @@ struct proto_ops {
     void (*skip)(void *state, enum proto_dir dir, uint64_t len, proto_sink sink, void *sink_arg);
     /* End of stream in this direction: ends a message that ends with the connection; an incomplete one is left to the caller. */
     void (*eof)(void *state, enum proto_dir dir, proto_sink sink, void *sink_arg);
+    /* Writes what carries a context, to go in at a HEAD's .insert_at; tracestate_len 0: it has none, or it is left out. How many bytes; 0:
+     * there is no room for them. */
+    size_t (*inject)(const struct proto_carried *carried, char *out, size_t room);
 };
+
+/* Appends; returns the new end. */
+static inline char *proto_put(char *end, const void *bytes, size_t len)
+{
+    memcpy(end, bytes, len);
+    return end + len;
+}
 
 extern const struct proto_ops *const proto_table[]; /* NULL-terminated, in order of detection */
 #define PROTO_STATE_MAX 256                         /* bytes: the largest state_bytes in the table; asserted in proto/table.c */

@@ -1,55 +1,8 @@
 /* fuzz_preload_http1.c - any bytes, in both directions, cut anywhere: the HTTP/1 parser breaks no rule of proto.h, and says the same
- * however the bytes are cut.
- *
- * Input: blocks of two header bytes and data. First byte: bit 0 direction, bits 1-2 what (0, 1 feed; 2 skip; 3 end of stream); second: how many
- * bytes of data, times four. The same blocks are fed whole, in pieces of a size taken from the input, and byte by byte. */
-#include "../unit/http1_events.h"
-
-enum { WHAT_SKIP = 2, WHAT_EOF = 3 };
-
-static void run(struct events *e, const uint8_t *data, size_t size, size_t cut)
-{
-    events_init(e, proto_table[0]);
-    while (size >= 2) {
-        enum proto_dir dir = (enum proto_dir)(data[0] & 1);
-        unsigned what = data[0] >> 1 & 3;
-        size_t len = (size_t)data[1] * 4;
-        data += 2, size -= 2;
-        if (what == WHAT_EOF) {
-            events_eof(e, dir);
-            continue;
-        }
-        if (what == WHAT_SKIP) {
-            events_skip(e, dir, len / 4);
-            continue;
-        }
-        len = len < size ? len : size;
-        for (size_t at = 0; at < len; at += cut)
-            events_feed(e, dir, (const char *)data + at, len - at < cut ? len - at : cut);
-        data += len, size -= len;
-    }
-}
+ * however the bytes are cut. The input is described in blocks.h. */
+#include "blocks.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct events whole, cut;
-    if (size < 1)
-        return 0;
-    size_t piece = (size_t)data[0] % 61 + 2;
-    proto_table[0]->detect(PROTO_REQUEST, (const char *)data, size);
-    proto_table[0]->detect(PROTO_RESPONSE, (const char *)data, size);
-    run(&whole, data + 1, size - 1, SIZE_MAX / 2);
-    if (whole.violation != NULL) {
-        fprintf(stderr, "%s\n%s\n", whole.violation, whole.out);
-        abort();
-    }
-    for (int i = 0; i < 2; i++) {
-        run(&cut, data + 1, size - 1, i == 0 ? piece : 1);
-        if (cut.violation != NULL || cut.len != whole.len || memcmp(cut.out, whole.out, whole.len) != 0) {
-            fprintf(stderr, "%s\nwhole: %s\ncut at %zu: %s\n", cut.violation ? cut.violation : "", whole.out, i == 0 ? piece : 1,
-                    cut.out);
-            abort();
-        }
-    }
-    return 0;
+    return blocks_one_input(proto_table[0], data, size);
 }

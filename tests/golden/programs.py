@@ -143,6 +143,109 @@ def apache_php(lab, name, port):
     return [apache, "-f", path, "-DFOREGROUND"]
 
 
+PHP_FPM = """
+[global]
+error_log = /dev/stderr
+daemonize = no
+[tcp]
+listen = 127.0.0.1:{port}
+listen.backlog = 511
+{pool}
+"""
+
+PHP_FPM_UNIX = """
+[unix]
+listen = {socket}
+listen.mode = 0666
+listen.backlog = 511
+{pool}
+"""
+
+PHP_FPM_POOL = """
+user = www-data
+group = www-data
+pm = {pm}
+pm.max_children = {workers}
+pm.start_servers = 1
+pm.min_spare_servers = 1
+pm.max_spare_servers = {workers}
+clear_env = no
+"""
+
+
+def php_fpm(lab, name, port, site=PROGRAMS / "php", pm="static", workers=2, unix=False):
+    """unix: a second pool of the same on php_socket(lab, name)."""
+    command = need("php-fpm8.2")
+    # a copy: the checkout may be where www-data cannot read
+    shutil.copytree(site, lab.directory / "php", dirs_exist_ok=True)
+    facts = dict(port=port, socket=php_socket(lab, name), pool=PHP_FPM_POOL.format(pm=pm, workers=workers))
+    path = lab.file(f"{name}.conf", (PHP_FPM + (PHP_FPM_UNIX if unix else "")).format(**facts))
+    return [command, "-R", "-n", "-d", "extension=curl", "-d", "log_errors=1", "-d", "display_errors=0", "-d", "sys_temp_dir=/tmp", "-y", path]
+
+
+def php_socket(lab, name):
+    return lab.directory / f"{name}.sock"
+
+
+# What Debian has for it, and where the script is. Of two variables PHP takes the later one, libfcgi the first; and fastcgi_params has the
+# name of the host without its port.
+NGINX_PHP = """
+location / {{
+    fastcgi_pass {to};
+    include /etc/nginx/{params};
+    fastcgi_param SCRIPT_FILENAME {directory}/php$fastcgi_script_name;
+    {more}
+}}
+"""
+
+
+def nginx_php(lab, name, port, to, more="", http="", workers=1):
+    return nginx(lab, name, port, http, NGINX_PHP.format(to=to, directory=lab.directory, more=more, params="fastcgi.conf"), workers)
+
+
+APACHE_PHP_FPM = """
+ServerName localhost
+ServerRoot {directory}
+PidFile {directory}/{name}.pid
+DefaultRuntimeDir {directory}
+Mutex posixsem
+ErrorLog /dev/stderr
+User www-data
+Group www-data
+Listen 127.0.0.1:{port}
+LoadModule mpm_{mpm}_module {modules}/mod_mpm_{mpm}.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_fcgi_module {modules}/mod_proxy_fcgi.so
+StartServers 1
+ServerLimit 1
+ThreadsPerChild 16
+MaxRequestWorkers 16
+ProxyPass / {to}{directory}/php/ {options}
+"""
+
+
+def apache_php_fpm(lab, name, port, to, mpm="event", options=""):
+    """httpd with mod_proxy_fcgi before PHP-FPM."""
+    modules = Path("/usr/lib/apache2/modules")
+    facts = dict(directory=lab.directory, name=name, port=port, modules=modules, to=to, mpm=mpm, options=options)
+    return [need("apache2"), "-f", lab.file(f"{name}.conf", APACHE_PHP_FPM.format(**facts)), "-DFOREGROUND"]
+
+
+def fcgiwrap(lab, name, port):
+    """CGI programs by FastCGI; a process for each request."""
+    site = shutil.copytree(PROGRAMS / "cgi", lab.directory / "cgi", dirs_exist_ok=True)
+    for program in site.iterdir():
+        program.chmod(0o755)
+    return [need("fcgiwrap"), "-f", "-c", 2, "-s", f"tcp:127.0.0.1:{port}"]
+
+
+def nginx_cgi(lab, name, port, to):
+    """nginx before fcgiwrap."""
+    facts = dict(to=to, directory=lab.directory, more="", params="fastcgi_params")
+    return nginx(lab, name, port, server=NGINX_PHP.replace("/php", "/cgi").format(**facts))
+
+
 HAPROXY = """
 global
     nbthread {threads}

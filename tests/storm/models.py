@@ -185,6 +185,22 @@ def nginx(workers, keepalive):
     return lambda lab, name, port: programs.nginx_proxy(lab, name, port, [leaf_port(lab)], keepalive, workers)
 
 
+SPLIT_PATH = "fastcgi_split_path_info ^(.+[.]php)(/.*)$; fastcgi_param PATH_INFO $fastcgi_path_info;"
+
+
+def php_fpm(workers, kept=False, unix=False):
+    """nginx, and PHP-FPM with 16 workers behind it. In the storm's path is the script and what is asked of it."""
+
+    def start(lab, name, port):
+        php = lab.start(programs.php_fpm, "php", env={"LEAF_PORT": str(leaf_port(lab))}, site=HERE / "php", workers=16, unix=unix)
+        at = f"unix:{programs.php_socket(lab, 'php')}" if unix else f"127.0.0.1:{php.port}"
+        http = f"upstream php {{ server {at}; keepalive 8; }}" if kept else ""
+        more = SPLIT_PATH + ("fastcgi_keep_conn on;" if kept else "")
+        return programs.nginx_php(lab, name, port, "php" if kept else at, more, http, workers)
+
+    return start
+
+
 HAPROXY = """
 global
     nbthread {threads}
@@ -317,6 +333,9 @@ MODELS = [
     Model("nginx, https to https", nginx_tls(1), owned("proxy"), tls=True, **PROXY),
     # PHP
     Model("PHP, Apache prefork", apache("prefork", PREFORK_PHP), owned("curl", "fopen"), path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64),
+    Model("PHP-FPM behind nginx", php_fpm(1), owned("curl", "fopen"), path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64),
+    Model("PHP-FPM behind nginx, 2 workers, Unix socket, kept", php_fpm(2, kept=True, unix=True), owned("curl", "fopen"),
+          path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64, short=False),
     # Python, a thread or process for a request
     Model("gunicorn sync x4, Flask", gunicorn("flask_app:app", workers=4), SYNC, clients=64, requests=300, modules=("flask",)),
     Model("gunicorn gthread 2x8, Flask", gunicorn("flask_app:app", workers=2, threads=8, worker_class="gthread"), SYNC, requests=300,

@@ -50,20 +50,25 @@ def read_leaf(path):
 
 
 class Spans:
-    """Those of the servers that were stormed, by id and by what they say they are about."""
+    """Those of the servers that were stormed, by id and by what they say they are about. `hops`: what went by FastCGI."""
 
     def __init__(self, spans):
         self.by_id = {(s.trace_id, s.span_id): s for s in spans}
-        self.servers, self.clients = {}, {}
+        self.servers, self.clients, self.hops = {}, {}, {}
         for span in spans:
             at = span.attributes
+            fastcgi = at.get("network.protocol.name") == "fastcgi"
             if span.kind == "SERVER":
                 key = key_of(at.get("url.path", ""))
+                if key and fastcgi:
+                    self.hops.setdefault(key[0], []).append(span)
                 if key:
                     self.servers.setdefault(key[0], []).append(span)
             elif span.kind == "CLIENT":
                 key = key_of(at.get("url.full", ""))
-                if key:
+                if key and fastcgi:
+                    self.hops.setdefault(key[0], []).append(span)
+                elif key:
                     self.clients.setdefault(key, []).append(span)
 
     def owner(self, span):
@@ -118,7 +123,18 @@ def judge(spans, answered, leaf):
             judge_call(row, have, key[0], span)
             if not polled and not any(parent and parent.split("-")[1:3] == [span.trace_id, span.span_id] for parent in parents.get(key, ())):
                 row.header += 1
+    for ident, kind in answered.items():
+        judge_hop(rows[kind], have, ident)
     return rows
+
+
+def judge_hop(row, have, ident):
+    """From the server that was asked to the program behind it, by FastCGI: a call of the one, a request of the other."""
+    for span in have.hops.get(ident, ()):
+        if span.kind == "CLIENT":
+            judge_call(row, have, ident, span)
+        elif have.owner(span) != ident:
+            row.header += 1
 
 
 def judge_call(row, have, ident, span):

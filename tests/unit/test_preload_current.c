@@ -61,7 +61,7 @@ static void test_enter_and_leave(void **state)
 static struct ctx read_request(struct request *request, uint8_t n)
 {
     struct ctx ctx = make(n);
-    request_begin(request, &ctx);
+    request_begin(request, &ctx, NULL);
     request_complete(request);
     ctx_enter(&ctx);
     return ctx;

@@ -1,5 +1,5 @@
 /* test_preload_http1.c - what the HTTP/1 parser says about real and about bad exchanges, and that it says the same at every cut. */
-#include "http1_events.h"
+#include "proto_events.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -281,10 +281,10 @@ static void test_copy(void **unused)
     events_feed(&whole, PROTO_REQUEST, "st: a\r\n\r\n", 9);
     assert_non_null(strstr(cut.out, "HOST='b' HEAD@27"));
     assert_non_null(strstr(whole.out, "HOST='a' HEAD@27"));
-    assert_true(whole.blank_known);
+    assert_true(whole.insert_here);
 }
 
-static void test_blank_at(void **unused)
+static void test_insert_at(void **unused)
 {
     (void)unused;
     static const char request[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -292,7 +292,8 @@ static void test_blank_at(void **unused)
         events_init(&whole, proto_table[0]);
         events_feed(&whole, PROTO_REQUEST, request, at);
         events_feed(&whole, PROTO_REQUEST, request + at, sizeof request - 1 - at);
-        assert_int_equal(whole.blank_known, at <= 25); /* the empty line's CR is byte 25 */
+        assert_int_equal(whole.insert_at, 25);
+        assert_int_equal(whole.insert_here, at <= 25);
     }
 }
 
@@ -376,7 +377,7 @@ int main(void)
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_pipeline_bound),
         cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_blank_at),
+        cmocka_unit_test(test_insert_at),
         cmocka_unit_test(test_detect),
         cmocka_unit_test(test_detect_at_every_length),
     };

@@ -1,9 +1,9 @@
-/* inject.c - an HTTP client that cuts its requests at every byte, over every call that sends, into sockets that take little at a time.
+/* inject.c - a client that cuts its requests at every byte, over every call that sends, into sockets that take little at a time.
  *
- * usage: inject tcp|unix|tcp-partial|unix-partial|tcp-short|unix-short
+ * usage: inject [fastcgi-]tcp|unix|tcp-partial|unix-partial|tcp-short|unix-short
  *
  * It starts a sink (this program again, with OTEL_SDK_DISABLED=true, so that it reads what was on the wire) and tells it over a pipe what it is
- * going to send. The sink checks that each request head has the traceparent lines that the case says, each directly before the empty line, and
+ * going to send. The sink checks that each request head has the traceparent lines (records, in FastCGI) that the case says, each directly before the empty one, and
  * that everything else is the program's bytes, unchanged. The client checks that the results of its calls add up to exactly its own bytes.
  *
  * The short modes want short.so preloaded behind the library: a kernel that takes a given number of bytes and then nothing for a while. */
@@ -65,6 +65,36 @@ static void read_fully(int fd, void *buf, size_t len)
     }
 }
 
+/* What the requests are made of, by protocol. */
+static const char http_request[] = "POST /a/b?c=d HTTP/1.1\r\nHost: example.test\r\nX-T: t\r\nContent-Length: 5\r\n\r\nhello";
+static const char fastcgi_request[] = "\1\1\0\7\0\10\0\0\0\1\1\0\0\0\0\0" /* BEGIN_REQUEST */
+                                      "\1\4\0\7\0\45\3\0\16\4REQUEST_METHODPOST\16\1CONTENT_LENGTH5~~~"
+                                      "\1\4\0\7\0\0\0\0"         /* the end of PARAMS */
+                                      "\1\5\0\7\0\5\3\0hello~~~" /* STDIN */
+                                      "\1\5\0\7\0\0\0\0";
+static bool fastcgi;
+static const char *request = http_request;
+static size_t request_len = sizeof http_request - 1;
+static size_t head_len = sizeof http_request - 1 - 5;
+static size_t empty_len = 2; /* of the empty line, before which ours goes in, unless a call ended inside it */
+static size_t line_len = 13 + 55 + 2;
+
+static void speak_fastcgi(void)
+{
+    fastcgi = true;
+    request = fastcgi_request;
+    request_len = sizeof fastcgi_request - 1;
+    head_len = request_len - 16 - 8;
+    empty_len = 8;
+    line_len = 8 + 2 + 16 + 55;
+}
+
+/* Does a call that ends here end inside the empty line? */
+static bool parts(size_t end)
+{
+    return end < head_len && end > head_len - empty_len;
+}
+
 static bool hex(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -73,16 +103,28 @@ static bool hex(const char *p, size_t n)
     return true;
 }
 
-#define LINE_LEN (13 + 55 + 2)
+static bool traceparent_at(const char *p)
+{
+    return memcmp(p, "00-", 3) == 0 && hex(p + 3, 32) && p[35] == '-' && hex(p + 36, 16) && p[52] == '-' && hex(p + 53, 2);
+}
+
+static size_t record_at(const char *p, const char *end)
+{
+    static const char begin[] = "\1\4\0\7\0I\0\0\20\67HTTP_TRACEPARENT";
+    if (end - p < (ptrdiff_t)line_len || memcmp(p, begin, sizeof begin - 1) != 0 || !traceparent_at(p + sizeof begin - 1))
+        return 0;
+    return line_len;
+}
 
 /* Length of a traceparent line (and a tracestate line behind it) that stands here; 0: none. */
 static size_t line_at(const char *p, const char *end)
 {
-    if (end - p < LINE_LEN || memcmp(p, "traceparent: 00-", 16) != 0)
+    if (fastcgi)
+        return record_at(p, end);
+    if (end - p < (ptrdiff_t)line_len || memcmp(p, "traceparent: ", 13) != 0 || !traceparent_at(p + 13) ||
+        memcmp(p + 68, "\r\n", 2) != 0)
         return 0;
-    if (!hex(p + 16, 32) || p[48] != '-' || !hex(p + 49, 16) || p[65] != '-' || !hex(p + 66, 2) || memcmp(p + 68, "\r\n", 2) != 0)
-        return 0;
-    size_t len = LINE_LEN;
+    size_t len = line_len;
     if (end - p > (ptrdiff_t)len + 12 && memcmp(p + len, "tracestate: ", 12) == 0) {
         const char *eol = memmem(p + len, (size_t)(end - p) - len, "\r\n", 2);
         if (eol != NULL)
@@ -101,7 +143,7 @@ static const char *compare(const char *want, size_t want_len, const char *got, s
     while (g < got_len) {
         if (w < want_len && got[g] == want[w]) {
             /* the program's own header may begin with a t as well */
-            if (got[g] != 't' || line_at(got + g, got + got_len) == 0 || memcmp(want + w, "traceparent", 11) == 0) {
+            if (line_at(got + g, got + got_len) == 0 || (!fastcgi && memcmp(want + w, "traceparent", 11) == 0)) {
                 w++;
                 g++;
                 continue;
@@ -112,7 +154,7 @@ static const char *compare(const char *want, size_t want_len, const char *got, s
             snprintf(why, sizeof why, "byte %zu differs (received %zu of %zu)", w, got_len, want_len);
             return why;
         }
-        if (want[w] != '\n' && memcmp(want + w, "\r\n", 2) != 0) {
+        if (fastcgi ? memcmp(want + w, "\1\4\0\7\0\0", 6) != 0 : want[w] != '\n' && memcmp(want + w, "\r\n", 2) != 0) {
             snprintf(why, sizeof why, "a line in the wrong place, before byte %zu", w);
             return why;
         }
@@ -264,20 +306,17 @@ static void verdict(int fd, const char *name, const char *why, size_t a, size_t 
     }
 }
 
-static const char request[] = "POST /a/b?c=d HTTP/1.1\r\nHost: example.test\r\nX-T: t\r\nContent-Length: 5\r\n\r\nhello";
-#define HEAD_LEN (sizeof request - 1 - 5)
-
-/* In two writes, and in three. The line is missing only where the empty line's CR was sent and its LF was not. */
+/* In two writes, and in three. The line is missing only where a part of the empty line was sent. */
 static void cuts(void)
 {
-    size_t len = sizeof request - 1;
+    size_t len = request_len;
     for (int way = 0; way < WAYS; way++)
         for (size_t a = 1; a <= len; a++)
             for (size_t b = a; b <= len; b += b == a || b > len - 8 ? 1 : 7) {
-                bool between = a == HEAD_LEN - 1 || b == HEAD_LEN - 1;
+                bool between = parts(a) || parts(b);
                 const size_t from[4] = {0, a, b, len};
                 for (int i = 0; i < 3; i++) /* two messages, which are two writes */
-                    if ((way + i) % WAYS == SENDMMSG && from[i] + (from[i + 1] - from[i]) / 3 * 2 == HEAD_LEN - 1)
+                    if ((way + i) % WAYS == SENDMMSG && parts(from[i] + (from[i + 1] - from[i]) / 3 * 2))
                         between = true;
                 announce(request, len, between ? 0 : 1, 1, 0);
                 int fd = dial();
@@ -332,11 +371,11 @@ static void shorts(void)
         printf("FAIL short.so is not preloaded\n");
         exit(1);
     }
-    size_t len = sizeof request - 1;
+    size_t len = request_len;
     nonblocking = true;
     for (int way = 0; way < WAYS; way++)
-        for (size_t first = 0; first <= HEAD_LEN - 2; first += first == 0 ? HEAD_LEN - 12 : 1)
-            for (size_t stop = 0; stop <= len - first + LINE_LEN; stop++) {
+        for (size_t first = 0; first <= head_len - empty_len; first += first == 0 ? head_len - empty_len - 10 : 1)
+            for (size_t stop = 0; stop <= len - first + line_len; stop++) {
                 announce(request, len, -1, 1, 0);
                 int fd = dial();
                 ends_count = 0;
@@ -346,10 +385,10 @@ static void shorts(void)
                     why = send_all(way, fd, request + first, len - first);
                 limit(-1);
                 verdict(fd, way_name[way], why, first, stop);
-                /* the one excuse for no line: a call ended between the empty line's CR and LF (two messages are two calls) */
+                /* the one excuse for no line: a call ended inside the empty line (two messages are two calls) */
                 bool parted = way == SENDMMSG;
                 for (unsigned i = 0; i < ends_count; i++)
-                    parted |= ends[i] + (i > 0 || first == 0 ? first : 0) == HEAD_LEN - 1;
+                    parted |= parts(ends[i] + (i > 0 || first == 0 ? first : 0));
                 if (lines_seen != 1 && !parted) {
                     printf("FAIL %s (%zu, stopped at %zu): %d lines\n", way_name[way], first, stop, lines_seen);
                     exit(1);
@@ -361,7 +400,7 @@ static void shorts(void)
     unlink(name);
     if (write(file, request, len) != (ssize_t)len)
         die("file");
-    for (size_t stop = HEAD_LEN - 10; stop < HEAD_LEN + LINE_LEN; stop++) {
+    for (size_t stop = head_len - 10; stop < head_len + line_len; stop++) {
         announce(request, len, -1, 1, 0);
         int fd = dial();
         const char *why = NULL;
@@ -421,23 +460,26 @@ static void untouched(void)
     unlink(name);
     if (write(file, "hello", 5) != 5)
         die("file");
-    announce(request, sizeof request - 1, 1, 1, 0);
+    announce(request, request_len, 1, 1, 0);
     int fd = dial();
-    const char *why = send_all(SEND, fd, request, HEAD_LEN);
+    const char *why = send_all(SEND, fd, request, head_len);
     off_t at = 0;
     if (why == NULL && sendfile(fd, file, &at, 5) != 5)
         why = "sendfile";
     verdict(fd, "sendfile", why, 0, 0);
+}
 
-    struct iovec many[100];
-    size_t pieces = 0, len = sizeof request - 1;
+static void many_pieces(void)
+{
+    struct iovec many[160];
+    size_t pieces = 0, len = request_len;
     for (size_t i = 0; i < len; i += 1)
         many[pieces++] = (struct iovec){(void *)(request + i), 1};
     announce(request, len, pieces <= 62 ? 1 : 0, 1, 0);
-    fd = dial();
+    int fd = dial();
     verdict(fd, "many pieces", writev(fd, many, (int)pieces) == (ssize_t)len ? NULL : "short", pieces, 0);
 
-    /* every byte a piece of its own, up to the bound: the empty line's CR and LF are in different pieces */
+    /* every byte a piece of its own, up to the bound: the empty line is in different pieces */
     for (size_t first = 1; first < len; first++) {
         pieces = 0;
         many[pieces++] = (struct iovec){(void *)request, first};
@@ -456,7 +498,7 @@ static void untouched(void)
 static void pages(void)
 {
     static char area[3 * 4096] __attribute__((aligned(4096)));
-    size_t len = sizeof request - 1;
+    size_t len = request_len;
     for (size_t i = 0; i <= len; i++) {
         char *at = area + 4096 - i;
         memcpy(at, request, len);
@@ -469,7 +511,9 @@ static void pages(void)
 int main(int argc, char **argv)
 {
     const char *mode = argc > 1 ? argv[1] : "tcp";
-    if (argc == 5 && strcmp(mode, "--sink") == 0) {
+    if (strstr(argv[argc - 1], "fastcgi"))
+        speak_fastcgi();
+    if (argc == 6 && strcmp(mode, "--sink") == 0) {
         sink(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]));
         return 0;
     }
@@ -505,7 +549,7 @@ int main(int argc, char **argv)
         snprintf(a, sizeof a, "%d", to[0]);
         snprintf(v, sizeof v, "%d", from[1]);
         setenv("OTEL_SDK_DISABLED", "true", 1);
-        execl("/proc/self/exe", "inject-sink", "--sink", l, a, v, (char *)NULL);
+        execl("/proc/self/exe", "inject-sink", "--sink", l, a, v, mode, (char *)NULL);
         die("exec");
     }
     close(listener);
@@ -519,8 +563,11 @@ int main(int argc, char **argv)
         shorts();
     } else {
         pages();
-        untouched();
-        pipelined();
+        many_pieces();
+        if (!fastcgi) {
+            untouched();
+            pipelined();
+        }
         cuts();
     }
     close(announce_fd);

@@ -42,7 +42,7 @@ for family in tcp4 tcp6 unix; do
 done
 
 # ---- injection ------------------------------------------------------------------------------------------------------------------------------
-for mode in tcp unix tcp-short unix-short tcp-partial unix-partial; do
+for mode in tcp unix tcp-short unix-short tcp-partial unix-partial fastcgi-tcp fastcgi-tcp-short fastcgi-unix-short; do
     case $mode in *short) preload="$lib $tmp/short.so" ;; *) preload=$lib ;; esac
     if LD_PRELOAD=$preload timeout 120 "$tmp/inject" $mode >"$tmp/out" 2>&1; then
         ok "inject $mode ($(tail -1 "$tmp/out"))"

@@ -1,10 +1,10 @@
-/* http1_events.h - what the HTTP/1 parser says about an exchange, as one line of text that a person can read and a test can compare.
+/* proto_events.h - what a parser says about an exchange, as one line of text that a person can read and a test can compare.
  *
- *     >BEGIN@0 METHOD='GET' TARGET='/' HOST='a' HEAD@27 1.1 blank@25 END@27 body=0 <BEGIN@0 HEAD@19 1.1 204 END@19 body=0
+ *     >BEGIN@0 METHOD='GET' TARGET='/' HOST='a' HEAD@27 1.1 END@27 body=0 <BEGIN@0 HEAD@19 1.1 204 END@19 body=0
  *
- * > and < are the directions, @ is an offset in all bytes of that direction, however they were cut. Used by the unit test and the fuzzer. */
-#ifndef HTTP1_EVENTS_H
-#define HTTP1_EVENTS_H
+ * > and < are the directions, @ is an offset in all bytes of that direction, however they were cut. Used by the unit tests and the fuzzers. */
+#ifndef PROTO_EVENTS_H
+#define PROTO_EVENTS_H
 
 #include "proto/proto.h"
 #include <stdarg.h>
@@ -26,7 +26,8 @@ struct events {
     bool over;
     uint64_t last_offset[2];
     int printed_dir;       /* of the last event in out, -1: none */
-    bool blank_known;      /* the last HEAD had a blank_at */
+    uint64_t insert_at;    /* of the last HEAD of a request */
+    bool insert_here;      /* ... in the piece that was fed last */
     const char *violation; /* first broken rule of proto.h, static text */
     size_t len;
     char out[EVENTS_MAX];
@@ -45,8 +46,8 @@ static inline void events_printf(struct events *e, const char *format, ...)
 static inline void events_text(struct events *e, const struct proto_event *event)
 {
     static const char *const names[PROTO_FIELDS] = {
-        "METHOD",      "TARGET",     "HOST",   "USER_AGENT", "FORWARDED", "X_FORWARDED_FOR", "X_FORWARDED_PROTO",
-        "TRACEPARENT", "TRACESTATE", "UPGRADE"};
+        "METHOD",     "TARGET",  "HOST",       "USER_AGENT",  "FORWARDED",    "X_FORWARDED_FOR", "X_FORWARDED_PROTO", "TRACEPARENT",
+        "TRACESTATE", "UPGRADE", "ERROR_TEXT", "SCRIPT_NAME", "QUERY_STRING", "SERVER_NAME",     "REMOTE_ADDR",       "SCHEME"};
     if ((unsigned)event->field >= PROTO_FIELDS) {
         e->violation = "unknown field";
         return;
@@ -60,16 +61,35 @@ static inline void events_text(struct events *e, const struct proto_event *event
         events_printf(e, "'");
 }
 
+/* Where something can be inserted: before the empty line, or before the empty record. */
+static inline void events_insert_at(struct events *e, const struct proto_event *event)
+{
+    ptrdiff_t len = event->offset - event->insert_at;
+    e->insert_at = e->fed[PROTO_REQUEST] + (uint64_t)event->insert_at;
+    e->insert_here = event->insert_at >= 0;
+    if (e->ops->variables) {
+        events_printf(e, " id=%u", event->stream);
+        if (len < 8 || len > 8 + 255 ||
+            (e->insert_here && (e->piece[event->insert_at] != 1 || e->piece[event->insert_at + 1] != 4)))
+            e->violation = "insert_at is no empty record";
+    } else {
+        if (len < 1 || len > 2)
+            e->violation = "insert_at is not the last line";
+        if (e->insert_here && e->piece[event->insert_at] != '\r' && e->piece[event->insert_at] != '\n')
+            e->violation = "insert_at is no empty line";
+    }
+}
+
 static inline void events_sink(void *arg, const struct proto_event *event)
 {
     struct events *e = arg;
     enum proto_dir dir = event->dir;
     if (e->over)
         e->violation = "event after SWITCH or LOST";
-    if (dir != e->dir || event->offset > e->piece_len)
+    if (dir != e->dir || event->offset > (ptrdiff_t)e->piece_len)
         e->violation = "offset beyond the bytes that were fed";
-    uint64_t at = e->fed[dir] + event->offset;
-    if (at < e->last_offset[dir])
+    uint64_t at = e->fed[dir] + (uint64_t)event->offset;
+    if (at < e->last_offset[dir] || at > e->fed[dir] + e->piece_len)
         e->violation = "offsets go back";
     e->last_offset[dir] = at;
     if (event->type != PROTO_FIELD && event->type != PROTO_LOST && e->text_open[dir])
@@ -88,19 +108,13 @@ static inline void events_sink(void *arg, const struct proto_event *event)
         events_printf(e, "HEAD@%llu %u.%u", (unsigned long long)at, event->version / 10u, event->version % 10u);
         if (dir == PROTO_RESPONSE)
             events_printf(e, " %u", event->status);
-        e->blank_known = event->blank_at != PROTO_NOWHERE;
-        if (e->blank_known) {
-            if (event->blank_at >= event->offset || (e->piece[event->blank_at] != '\r' && e->piece[event->blank_at] != '\n'))
-                e->violation = "blank_at is no empty line";
-            size_t blank_len = event->offset - event->blank_at;
-            if (blank_len < 1 || blank_len > 2)
-                e->violation = "blank_at is not the last line";
-        }
+        else
+            events_insert_at(e, event);
         break;
     case PROTO_END:
         e->in_message[dir] = 0;
-        events_printf(e, "END@%llu body=%llu%s", (unsigned long long)at, (unsigned long long)event->body_bytes,
-                      event->interim ? " interim" : "");
+        events_printf(e, "END@%llu body=%llu%s%s", (unsigned long long)at, (unsigned long long)event->body_bytes,
+                      event->interim ? " interim" : "", event->last ? " last" : "");
         break;
     case PROTO_SWITCH:
         e->over = true;
@@ -140,6 +154,7 @@ static inline void events_feed(struct events *e, enum proto_dir dir, const char 
 static inline void events_skip(struct events *e, enum proto_dir dir, uint64_t len)
 {
     e->piece_len = 0;
+    e->piece = "";
     e->dir = dir;
     e->fed[dir] += len;
     e->ops->skip(e->state, dir, len, events_sink, e);
