@@ -189,12 +189,12 @@ SPLIT_PATH = "fastcgi_split_path_info ^(.+[.]php)(/.*)$; fastcgi_param PATH_INFO
 
 
 def php_fpm(workers, kept=False, unix=False):
-    """nginx, and PHP-FPM with 16 workers behind it. In the storm's path is the script and what is asked of it."""
+    """nginx, and PHP-FPM with 16 workers behind it, of which a kept connection holds one. In the storm's path is the script and what is asked of it."""
 
     def start(lab, name, port):
         php = lab.start(programs.php_fpm, "php", env={"LEAF_PORT": str(leaf_port(lab))}, site=HERE / "php", workers=16, unix=unix)
         at = f"unix:{programs.php_socket(lab, 'php')}" if unix else f"127.0.0.1:{php.port}"
-        http = f"upstream php {{ server {at}; keepalive 8; }}" if kept else ""
+        http = f"upstream php {{ server {at}; keepalive 4; }}" if kept else ""
         more = SPLIT_PATH + ("fastcgi_keep_conn on;" if kept else "")
         return programs.nginx_php(lab, name, port, "php" if kept else at, more, http, workers)
 
