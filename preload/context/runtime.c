@@ -50,6 +50,7 @@ struct runtime_conn *runtime_conn_new(void)
     if (conn == NULL)
         return NULL;
     runtime_conn_begin(conn, false);
+    atomic_store_explicit(&conn->requests, 0, memory_order_relaxed);
     return conn;
 }
 
@@ -63,6 +64,29 @@ void runtime_conn_begin(struct runtime_conn *conn, bool pipelined)
 {
     runtime_conn_set(conn, NULL);
     atomic_store_explicit(&conn->pipelined, pipelined, memory_order_release);
+    uint8_t requests = atomic_load_explicit(&conn->requests, memory_order_relaxed);
+    atomic_store_explicit(&conn->taken, requests == 0, memory_order_relaxed);
+    atomic_store_explicit(&conn->requests, requests < 2 ? requests + 1 : 2, memory_order_release);
+}
+
+static bool is_current(const struct runtime_ref *ref)
+{
+    return atomic_load_explicit(&ref->conn->generation, memory_order_relaxed) == ref->generation;
+}
+
+void runtime_conn_take(const struct runtime_ref *ref)
+{
+    if (ref->conn != NULL && is_current(ref))
+        atomic_store_explicit(&ref->conn->taken, 1, memory_order_relaxed);
+}
+
+enum runtime_turn runtime_conn_turn(const struct runtime_ref *ref)
+{
+    if (ref->conn == NULL || !is_current(ref))
+        return RUNTIME_TURN_UNKNOWN;
+    if (atomic_load_explicit(&ref->conn->requests, memory_order_acquire) == 0)
+        return RUNTIME_TURN_NONE_YET;
+    return atomic_load_explicit(&ref->conn->taken, memory_order_relaxed) ? RUNTIME_TURN_TAKEN : RUNTIME_TURN_UNKNOWN;
 }
 
 void runtime_conn_set(struct runtime_conn *conn, const struct ctx *ctx)
@@ -95,6 +119,5 @@ bool runtime_conn_get(const struct runtime_ref *ref, struct ctx *out)
 
 bool runtime_conn_pipelined(const struct runtime_ref *ref)
 {
-    return ref->conn != NULL && atomic_load_explicit(&ref->conn->pipelined, memory_order_acquire) &&
-           atomic_load_explicit(&ref->conn->generation, memory_order_relaxed) == ref->generation;
+    return ref->conn != NULL && atomic_load_explicit(&ref->conn->pipelined, memory_order_acquire) && is_current(ref);
 }

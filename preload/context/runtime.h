@@ -28,6 +28,8 @@ struct runtime_conn {
     _Atomic uint32_t change; /* odd while .ctx is being written; one writer at a time, who holds the connection's lock */
     _Atomic uint8_t known;   /* .ctx is one */
     _Atomic uint8_t pipelined;
+    _Atomic uint8_t requests; /* how many have begun: 0, 1, or 2 for more */
+    _Atomic uint8_t taken;    /* the program was waiting for this one */
     struct ctx ctx;
 };
 
@@ -113,6 +115,12 @@ void runtime_conn_set(struct runtime_conn *conn, const struct ctx *ctx); /* NULL
 /* For anyone, at any time. False: there is none now. */
 bool runtime_conn_get(const struct runtime_ref *ref, struct ctx *out);
 bool runtime_conn_pipelined(const struct runtime_ref *ref);
+/* For a runtime whose flows of control are each made for a connection, not for a request: has the flow turned to the request that
+ * is being answered on it now? To the first one, yes. To a later one, if it is known to have waited for it: else it may be busy with what it had
+ * left to do for the one before. */
+void runtime_conn_take(const struct runtime_ref *ref); /* it has waited */
+enum runtime_turn { RUNTIME_TURN_NONE_YET, RUNTIME_TURN_TAKEN, RUNTIME_TURN_UNKNOWN };
+enum runtime_turn runtime_conn_turn(const struct runtime_ref *ref);
 static inline struct runtime_ref runtime_ref(struct runtime_conn *conn)
 {
     return (struct runtime_ref){conn, conn != NULL ? atomic_load_explicit(&conn->generation, memory_order_acquire) : 0};

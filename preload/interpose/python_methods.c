@@ -3,6 +3,7 @@
  *     _thread   start_new_thread, start_joinable_thread   a thread is started
  *               lock, RLock: acquire, __enter__           a lock is taken
  *     _collections   deque: pop, popleft                something is taken from what may be a queue
+ *     _asyncio  Future: set_result                      somebody is woken (context/python/pending.c)
  *     _queue    SimpleQueue: put                          a job of concurrent.futures is handed over
  *               SimpleQueue: get, get_nowait              ... is taken; or it is another queue
  *
@@ -38,7 +39,7 @@ struct method_def {
 
 /* Written before the function is exchanged, with the GIL, and never again. */
 static any_function plain_start, plain_start_joinable, plain_lock_acquire, plain_lock_acquire_lock, plain_lock_enter,
-    plain_rlock_acquire, plain_rlock_enter, plain_pop, plain_popleft, plain_put, plain_get, plain_get_nowait;
+    plain_rlock_acquire, plain_rlock_enter, plain_pop, plain_popleft, plain_set_result, plain_put, plain_get, plain_get_nowait;
 
 static _Atomic bool installed; /* or given up */
 static _Atomic bool queue_due; /* _queue is being imported */
@@ -116,6 +117,12 @@ static void *start_joinable(ARGUMENTS)
     void *result = plain_start_joinable(PASSED_ON);
     runtime_starts_thread = false;
     return result;
+}
+
+static void *set_result(ARGUMENTS)
+{
+    python_future_done();
+    return plain_set_result(PASSED_ON);
 }
 
 static void *queue_put(ARGUMENTS)
@@ -231,6 +238,17 @@ static const char *exchange_threads(void)
     return all ? NULL : "the methods of locks and deques are not found";
 }
 
+/* Without it the requests of a connection after the first have no calls of the task that was made with the connection. */
+static void exchange_asyncio(void)
+{
+    PyObject *module = python_api.DictGet(python_api.ModuleDict(), "_asyncio");
+    PyObject *type = module != NULL ? python_api.GetAttr(module, "Future") : NULL;
+    if (type == NULL)
+        return;
+    exchange(type, "set_result", set_result, &plain_set_result, 0);
+    python_api.DecRef(type);
+}
+
 /* False: not imported yet. */
 static bool exchange_queue(void)
 {
@@ -294,6 +312,7 @@ static void install(void)
     if (!python_usable() || !python_setup()) /* which has said why */
         return;
     python_api.ErrFetch(&type, &value, &traceback);
+    exchange_asyncio();
     const char *why = python_stack_calibrate(python_minor());
     if (why == NULL && !find_library())
         why = "where the standard library lies cannot be said";

@@ -87,10 +87,32 @@ def test_pipelined_requests_have_no_calls(lab):
 
     lab.converse(front, [request("id-1") + request("id-2")], 2)
     lab.get(front, both(leaf, "await", "id-3"))
+    traces = one_id_a_trace(lab, requests=3)
+    if traces:
+        assert sum(t.startswith("front SERVER") and t.count("CLIENT") == 2 for t in traces) == 1
+
+
+def one_id_a_trace(lab, requests):
+    """The traces of so many requests of two calls: none mixes requests."""
     if laboratory.BARE:
-        return
-    laboratory.wait_for(lambda: len([s for s in lab.spans() if s.service == "leaf"]) >= 6, 15, "all spans")
+        return []
+    laboratory.wait_for(lambda: len([s for s in lab.spans() if s.kind == "SERVER"]) == 3 * requests, 15, "all spans")
     forest = laboratory.tree.Forest(lab.spans())
-    for root in forest.roots:
-        text = laboratory.tree.Forest(list(laboratory.spans_below(root))).render(lab.ports)
+    traces = [laboratory.tree.Forest(list(laboratory.spans_below(root))).render(lab.ports) for root in forest.roots]
+    for text in traces:
         assert len(set(laboratory.re.findall(r"\bid-\d+\b", text))) <= 1, text
+    return traces
+
+
+@pytest.mark.parametrize("version", pythons())
+def test_calls_after_the_response_while_the_next_request_waits(lab, version):
+    """The task that was made with the connection is still at the first request when the second is read. The third one it waits for."""
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(lambda lab, name, port: [pythons()[version], *server(lab, name, port)[1:]], "front")
+
+    def request(kind, ident):
+        return f"GET {both(leaf, kind, ident)} HTTP/1.1\r\nHost: front\r\n\r\n".encode()
+
+    lab.converse(front, [request("behind", "id-1"), request("await", "id-2"), b"", b"", b"", b"", request("await", "id-3")], 3, pause=0.08)
+    traces = one_id_a_trace(lab, requests=3)
+    assert not traces or [t.count("front CLIENT") for t in traces if "/await/id-3" in t] == [2], traces

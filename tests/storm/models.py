@@ -347,12 +347,14 @@ MODELS = [
           requests=300, short=False, modules=("django",)),
     # Python, many requests on a thread
     Model("asyncio.start_server", python("asyncio_server.py"), some(ASYNC, "streams", "to_thread", "executor"), requests=400),
-    Model("uvicorn asyncio h11, FastAPI", uvicorn("fastapi_app:app", "--loop=asyncio", "--http=h11"), ASYNC | free("sync", "after", "stream"),
+    # a request that came while the task was still at the one before it has no calls
+    Model("asyncio.start_server, calls after the response", python("asyncio_server.py"), free("behind", "streams", "to_thread"), requests=400),
+    Model("uvicorn asyncio h11, FastAPI", uvicorn("fastapi_app:app", "--loop=asyncio", "--http=h11"), ASYNC | owned("sync", "after", "stream"),
           requests=200, short=False, modules=("fastapi", "uvicorn", "httpx", "aiohttp")),
     Model("uvicorn asyncio httptools, FastAPI", uvicorn("fastapi_app:app", "--loop=asyncio", "--http=httptools"),
-          ASYNC | free("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "httptools", "httpx", "aiohttp")),
+          ASYNC | owned("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "httptools", "httpx", "aiohttp")),
     Model("uvicorn uvloop httptools, FastAPI", uvicorn("fastapi_app:app", "--loop=uvloop", "--http=httptools"),
-          ASYNC | free("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "uvloop", "httpx", "aiohttp")),
+          ASYNC | owned("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "uvloop", "httpx", "aiohttp")),
     Model("uvicorn asyncio, https", uvicorn_tls("fastapi_app:app", "--loop=asyncio"), some(ASYNC, "httpx", "aiohttp", "gather", "to_thread"),
           requests=200, modules=("fastapi", "uvicorn", "httpx", "aiohttp"), tls=True),
     Model("uvicorn uvloop, https", uvicorn_tls("fastapi_app:app", "--loop=uvloop"), some(ASYNC, "httpx", "aiohttp", "gather", "to_thread"),
@@ -369,7 +371,7 @@ MODELS = [
           modules=("django", "uvicorn", "httpx", "aiohttp")),
     Model("aiohttp", python("aiohttp_server.py"), ASYNC, requests=200, short=False, modules=("aiohttp", "httpx")),
     Model("Tornado", python("tornado_server.py"), ASYNC, requests=200, short=False, modules=("tornado", "aiohttp", "httpx")),
-    Model("gunicorn gevent x2, Flask", gunicorn("flask_app:app", workers=2, worker_class="gevent"), free("close", "kept", "session", "thread"),
+    Model("gunicorn gevent x2, Flask", gunicorn("flask_app:app", workers=2, worker_class="gevent"), owned("close", "kept", "session") | free("thread"),
           requests=300, short=False, modules=("flask", "gevent")),
     # Node
     Model("Node, calls at once", node(), free("get"), requests=1000, **KNOWN_WRONG),

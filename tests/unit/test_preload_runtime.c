@@ -81,6 +81,31 @@ static void a_reference_outlives_its_connection_harmlessly(void **state)
     runtime_conn_free(again);
 }
 
+static void a_later_request_must_have_been_waited_for(void **state)
+{
+    (void)state;
+    struct runtime_conn *conn = runtime_conn_new();
+    struct runtime_ref ref = runtime_ref(conn), none = runtime_ref(NULL);
+    assert_int_equal(runtime_conn_turn(&none), RUNTIME_TURN_UNKNOWN);
+    assert_int_equal(runtime_conn_turn(&ref), RUNTIME_TURN_NONE_YET);
+    runtime_conn_begin(conn, false);
+    assert_int_equal(runtime_conn_turn(&ref), RUNTIME_TURN_TAKEN);
+    for (int i = 0; i < 3; i++) {
+        runtime_conn_begin(conn, false);
+        assert_int_equal(runtime_conn_turn(&ref), RUNTIME_TURN_UNKNOWN);
+        runtime_conn_take(&ref);
+        assert_int_equal(runtime_conn_turn(&ref), RUNTIME_TURN_TAKEN);
+    }
+    runtime_conn_free(conn);
+    assert_int_equal(runtime_conn_turn(&ref), RUNTIME_TURN_UNKNOWN);
+    assert_ptr_equal(runtime_conn_new(), conn);
+    runtime_conn_begin(conn, false);
+    runtime_conn_begin(conn, false);
+    runtime_conn_take(&ref); /* of the connection that is gone */
+    assert_int_equal(runtime_conn_turn(&(struct runtime_ref){conn, conn->generation}), RUNTIME_TURN_UNKNOWN);
+    runtime_conn_free(conn);
+}
+
 static void a_process_without_python_is_not_asked(void **state)
 {
     (void)state;
@@ -100,6 +125,7 @@ int main(void)
         cmocka_unit_test(a_connection_has_the_request_that_was_set),
         cmocka_unit_test(pipelined_requests_are_nobodys_until_the_connection_was_at_rest),
         cmocka_unit_test(a_reference_outlives_its_connection_harmlessly),
+        cmocka_unit_test(a_later_request_must_have_been_waited_for),
         cmocka_unit_test(a_process_without_python_is_not_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,9 @@ static OTSHIM_TLS struct {
     struct runtime_ref conn;
     struct ctx ctx;
     struct runtime_ref touched; /* a connection that uvloop has just asked for its addresses */
+    struct runtime_ref fed;     /* from which bytes of a request were read last, in .fed_context (NULL: by libuv) */
+    const void *fed_context;
+    bool unclear; /* a later request of a connection was read, and nobody is known to have waited for it */
 } mine;
 
 void python_has_greenlets(void)
@@ -57,6 +60,7 @@ static inline bool multiplexed(void)
 static void clear(void)
 {
     mine.kind = 0;
+    mine.fed.conn = NULL;
     atomic_signal_fence(memory_order_seq_cst);
 }
 
@@ -86,6 +90,13 @@ static void accepted(const struct runtime_ref *conn)
         pend(PYTHON_CONN, context, conn, NULL);
 }
 
+static void feed(const struct runtime_ref *conn, const void *context)
+{
+    mine.unclear |= runtime_conn_turn(conn) == RUNTIME_TURN_UNKNOWN;
+    mine.fed_context = context;
+    mine.fed = *conn;
+}
+
 /* The greenlet that reads a request works for it from now on. The GIL was given up for the recv() and will be wanted again right after. */
 static void greenlet_received(const struct runtime_ref *conn, const struct ctx *ctx)
 {
@@ -106,18 +117,22 @@ static void received(const struct runtime_ref *conn, const struct ctx *ctx)
     if (mine.uv_runs && mine.uv_depth == 0) {
         if (ctx != NULL)
             pend(PYTHON_REQUEST, NULL, conn, ctx);
+        feed(conn, NULL);
         return;
     }
     if (in_greenlets()) {
         greenlet_received(conn, ctx);
         return;
     }
-    const void *thread;
-    if (ctx == NULL || (thread = python_thread()) == NULL)
+    const void *thread = python_thread();
+    const void *context = thread != NULL ? python_context_of(thread) : NULL;
+    if (context == NULL)
         return;
-    const void *context = python_context_of(thread);
-    if (context != NULL)
+    if (ctx != NULL)
         pend(PYTHON_REQUEST, context, conn, ctx);
+    feed(conn, context);
+    if (in_event_loop() && python_stack_in_coroutine(thread))
+        runtime_conn_take(conn); /* a task that reads for itself */
 }
 
 const struct runtime_listener python_listener = {accepted, received, clear, python_given_start};
@@ -130,6 +145,30 @@ static inline bool pending_for(const void *thread)
     if (mine.context == NULL)
         return mine.uv_depth > 0;
     return mine.context == python_context_of(thread);
+}
+
+/* Tornado reads ahead, before its task for a connection waits for the next request, which it then finds in its own buffer. But that task does nothing
+ * else than read (handlers have tasks of their own, made when their request has been read), and it gives itself the future that
+ * it waits for. */
+static void tornado_reads(const void *thread)
+{
+    struct python_value value;
+    if (python_read(thread, &value) && value.kind == PYTHON_CONN && runtime_conn_turn(&value.conn) == RUNTIME_TURN_UNKNOWN &&
+        python_stack_is_within(thread, "/tornado/http1connection.py", "_server_request_loop"))
+        runtime_conn_take(&value.conn);
+}
+
+/* Whoever reads from this connection is woken by what came: it has waited for this request. Where nobody is woken, the task that was made with
+ * the connection is still at something else. */
+void python_future_done(void)
+{
+    const void *thread;
+    if (OTSHIM_LIKELY(mine.fed.conn == NULL && !mine.unclear) || (thread = python_thread()) == NULL)
+        return;
+    if (mine.fed.conn != NULL && (mine.fed_context == NULL ? mine.uv_depth > 0 : mine.fed_context == python_context_of(thread)))
+        runtime_conn_take(&mine.fed);
+    else if (mine.unclear)
+        tornado_reads(thread);
 }
 
 /* ---- uvloop ---------------------------------------------------------------------------------------------------------------------------- */
@@ -180,9 +219,12 @@ static bool value_for_copy(const void *thread, struct python_value *value)
     }
     if (has && now.kind == PYTHON_CONN) {
         /* Work that starts now is the present request's, also when the connection has gone on to the next. */
-        value->conn = now.conn;
-        value->kind = PYTHON_REQUEST;
-        return runtime_conn_get(&now.conn, &value->ctx);
+        const enum runtime_turn turn = runtime_conn_turn(&now.conn);
+        if (turn == RUNTIME_TURN_TAKEN && runtime_conn_get(&now.conn, &value->ctx)) {
+            value->conn = now.conn;
+            value->kind = PYTHON_REQUEST;
+        }
+        return turn != RUNTIME_TURN_NONE_YET;
     }
     if (has)
         /* The next request of the connection may be taken up from the code of this one: nobody can tell. */
@@ -230,7 +272,7 @@ int python_current(struct ctx *out)
         given = !in_event_loop() && python_given_now(out);
         answer = given ? 1 : multiplexed() ? 0 : -1;
     } else if (value.kind == PYTHON_CONN) {
-        answer = runtime_conn_get(&value.conn, out);
+        answer = runtime_conn_turn(&value.conn) == RUNTIME_TURN_TAKEN && runtime_conn_get(&value.conn, out);
     } else {
         answer = value.kind == PYTHON_REQUEST;
         *out = value.ctx;

@@ -21,6 +21,11 @@
  *   neither             in copies made by a thread that works for a request by rule 2 or 3
  *   greenlets           each has a context: set there and then, at the recv() (the one case that takes the GIL)
  *
+ * A task that was made with its connection is at the request that is being answered there - if it waited for that one: a later request
+ * that is read counts only if its bytes woke somebody, for the task may have gone on with the one before after the response (pending.c).
+ *
+ * Work that changes threads, where contexts do not go along: given.c.
+ *
  * What a thread's own read says (rule 2) is worth nothing where many tasks share the thread: there the answer without a value is "nobody".
  *
  * Offsets in the interpreter's structures are found and tested at run time (python_setup). If that fails, or on a version not known
@@ -91,6 +96,7 @@ extern const struct runtime_listener python_listener;
 /* ---- for the functions that we stand in front of (interpose/python.c), on the thread that calls them ---------------------------------- */
 /* With the GIL: a copy of the current context was made. task: for an asyncio task. */
 void python_copied(PyObject *copy, bool task);
+void python_future_done(void);        /* with the GIL: a future of asyncio is given its result */
 void python_uv_runs(bool runs);       /* uvloop gave up, or took back, the GIL around uv_run() */
 void python_uv_callback(bool begins); /* libuv calls uvloop */
 void python_uv_handle_done(void);     /* one of the loop's callbacks is through */
@@ -133,6 +139,8 @@ const void *python_stack_newest(const void *thread); /* its newest frame; NULL: 
 const void *python_stack_older(const void *frame);   /* NULL: it was the oldest */
 struct python_text python_stack_file(const void *frame);
 struct python_text python_stack_name(const void *frame);
+bool python_stack_in_coroutine(const void *thread);                                      /* does a coroutine run? */
+bool python_stack_is_within(const void *thread, const char *file_end, const char *name); /* does this function run? */
 bool python_stack_ready(void);
 /* With the GIL, while Python code runs. NULL, or why not. */
 const char *python_stack_calibrate(unsigned minor);

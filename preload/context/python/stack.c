@@ -22,17 +22,18 @@
 #define DIRECT UINT16_MAX
 #define TYPE 8
 #define TEXT_LENGTH 16
+#define COROUTINE (0x80 | 0x100 | 0x200) /* CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR */
 
 static const struct frames {
     unsigned minor;                               /* from this version on */
     uint16_t newest, through, code, older, owner; /* through: in what .newest leads to, or DIRECT. owner: 0: there is none */
-    uint16_t file, name;                          /* in the code */
+    uint16_t flags, file, name;                   /* in the code */
     uint16_t text;                                /* in an ASCII string; its length is at 16 in all versions */
 } known_layouts[] = {
-    {13, 72, DIRECT, 0, 8, 70, 112, 120, 40},
-    {12, 56, 0, 0, 8, 70, 112, 120, 40},
-    {11, 56, 8, 32, 48, 0, 112, 120, 48},
-    {8, 24, DIRECT, 32, 24, 0, 104, 112, 48},
+    {13, 72, DIRECT, 0, 8, 70, 48, 112, 120, 40},
+    {12, 56, 0, 0, 8, 70, 48, 112, 120, 40},
+    {11, 56, 8, 32, 48, 0, 48, 112, 120, 48},
+    {8, 24, DIRECT, 32, 24, 0, 36, 104, 112, 48},
 };
 static const struct frames *layout; /* written once, with the GIL, before any hook asks */
 static const void *code_type;
@@ -95,6 +96,38 @@ struct python_text python_stack_name(const void *frame)
     return text_of(layout, load(load(frame, layout->code), layout->name));
 }
 
+static int flags_of(const struct frames *of, const void *code)
+{
+    int flags;
+    memcpy(&flags, (const char *)code + of->flags, sizeof flags);
+    return flags;
+}
+
+bool python_stack_in_coroutine(const void *thread)
+{
+    for (const void *frame = python_stack_newest(thread); frame != NULL; frame = python_stack_older(frame))
+        if (flags_of(layout, load(frame, layout->code)) & COROUTINE)
+            return true;
+    return false;
+}
+
+static bool ends_with(struct python_text text, const char *end, size_t len)
+{
+    return text.len >= len && memcmp(text.bytes + text.len - len, end, len) == 0;
+}
+
+bool python_stack_is_within(const void *thread, const char *file_end, const char *name)
+{
+    const size_t len = strlen(name);
+    for (const void *frame = python_stack_newest(thread); frame != NULL; frame = python_stack_older(frame)) {
+        struct python_text text = python_stack_name(frame);
+        if (text.len == len && memcmp(text.bytes, name, len) == 0 &&
+            ends_with(python_stack_file(frame), file_end, strlen(file_end)))
+            return true;
+    }
+    return false;
+}
+
 /* ---- is it so? ----------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_text(const struct frames *of, const void *object, const char *expected)
@@ -120,7 +153,11 @@ static const char *compare_one(const struct frames *of, PyObject *code, const vo
         return "the frames of Python code are not found";
     if (!attribute_fits(of, code, "co_filename", of->file) || !attribute_fits(of, code, "co_name", of->name))
         return "the names of Python code are not found";
-    return NULL;
+    PyObject *flags = python_api.GetAttr(code, "co_flags");
+    bool fit = flags != NULL && python_api.LongAsLong(flags) == flags_of(of, code);
+    if (flags != NULL)
+        python_api.DecRef(flags);
+    return fit ? NULL : "the flags of Python code are not found";
 }
 
 /* The newest frames of this thread's stack, by both ways; or all, where there are fewer. */

@@ -5,7 +5,8 @@
     /own_pool/ID?...            a pool of the program's own, of which every call is a job that submits another one
     /thread/ID?...              a thread started for it, which starts another one
     /subprocess/ID?...          a curl started for it
-    /late/ID?...                all calls on a thread, after the response"""
+    /late/ID?...                all calls on a thread, after the response
+    /behind/ID?...              the same task makes all calls, after the response"""
 
 import asyncio
 import sys
@@ -93,10 +94,15 @@ async def serve(reader, writer):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             parts = urlsplit(head.split()[1])
-            await work(parts.path.split("/")[1], parse_qs(parts.query)["url"])
+            kind, urls = parts.path.split("/")[1], parse_qs(parts.query)["url"]
+            if kind != "behind":
+                await work(kind, urls)
             close = "connection: close" in head.lower()
             writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: {'close' if close else 'keep-alive'}\r\n\r\nok\n".encode())
             await writer.drain()
+            if kind == "behind":
+                await asyncio.sleep(0.15)
+                await work("await", urls)
             if close:
                 break
     except (asyncio.IncompleteReadError, ConnectionError):

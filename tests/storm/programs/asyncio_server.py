@@ -1,4 +1,6 @@
-"""asyncio.start_server and nothing else. Argument: the port."""
+"""asyncio.start_server and nothing else. Argument: the port.
+
+    behind   the calls are made by the connection's own task, after the response"""
 
 import asyncio
 import sys
@@ -12,13 +14,16 @@ async def serve(reader, writer):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             kind, ident, count, ms = calls.parse(head.split()[1])
-            await aio.work(kind, ident, count, ms)
+            if kind != "behind":
+                await aio.work(kind, ident, count, ms)
             keep = "connection: close" not in head.lower()
             writer.write(
                 f"HTTP/1.1 200 OK\r\nContent-Length: {len(ident) + 1}\r\n"
                 f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n{ident}\n".encode()
             )
             await writer.drain()
+            if kind == "behind":
+                await aio.work("streams", ident, count, ms)
             if not keep:
                 break
     except (asyncio.IncompleteReadError, ConnectionError):
