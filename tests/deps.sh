@@ -7,7 +7,8 @@
 #   demo   build, and FastAPI on uvicorn in a virtual environment at build/venv
 #   test   demo, and the real servers and clients of the golden traces, sanitizers, fuzzers, linters
 #   all    the same as test (the default)
-#   storm  test, and more servers for the long storm, in a virtual environment at build/venv-storm; Express at build/storm-node
+#   storm  test, and more servers for the long storm: Debian's of Python, the newest in a virtual environment at build/venv-storm; Express
+#          at build/storm-node
 #
 # As root, or with sudo; without either it says what is missing and how to install it. Nothing that it installs is started.
 set -euo pipefail
@@ -24,6 +25,8 @@ demo_packages=(python3 python3-venv curl procps)
 test_packages=(g++ clang clang-format clang-tidy cppcheck shellcheck llvm libclang-rt-14-dev valgrind libcmocka-dev libssl-dev libunwind-dev musl
                musl-dev musl-tools strace binutils openssl iproute2 tmux nginx-light apache2 libapache2-mod-php php-cli php-curl php-fpm fcgiwrap haproxy
                ruby ruby-webrick puma wrk wget)
+storm_packages=(python3-uvicorn python3-uvloop python3-httptools python3-websockets python3-fastapi python3-httpx python3-aiohttp
+                gunicorn python3-flask python3-requests python3-gevent python3-eventlet)
 
 storm_packages=(unicorn ruby-sinatra ruby-async-http)
 
@@ -43,6 +46,7 @@ packages_of()
     [ "$1" != storm ] || printf '%s\n' "${storm_packages[@]}"
     command -v node >/dev/null || echo nodejs
     command -v javac >/dev/null || echo default-jdk-headless
+    [ "$1" != storm ] || printf '%s\n' "${storm_packages[@]}"
 }
 
 missing_packages()
@@ -121,6 +125,26 @@ install_express()
         say "npm could not install Express: the storm goes on without"
 }
 
+# FastAPI for each CPython that is found here. One that cannot have it (no venv, no wheels) is left out of the storm, which says so.
+install_pythons()
+{
+    local name path place stamp
+    stamp=$(cksum <tests/storm/versions.txt)
+    "$python" tests/storm/pythons.py | while read -r name path; do
+        place=$build_dir/storm-pythons/$name
+        [ "$(cat "$place/.stamp" 2>/dev/null)" = "$stamp $path" ] && continue
+        say "installing tests/storm/versions.txt for $path"
+        rm -rf "$place"
+        if "$path" -m venv "$place" </dev/null >&2 &&
+            "$place/bin/python" -m pip install -q --disable-pip-version-check --no-input --only-binary :all: -r tests/storm/versions.txt </dev/null >&2; then
+            echo "$stamp $path" >"$place/.stamp"
+        else
+            say "not for $path: the storm goes on without"
+            rm -rf "$place"
+        fi
+    done
+}
+
 case "$set_name" in
 build | demo | test | all | storm) ;;
 *)
@@ -145,5 +169,6 @@ storm)
     venv=$build_dir/venv-storm
     install_python tests/storm/requirements.txt tests/storm/requirements.txt
     install_express
+    install_pythons
     ;;
 esac

@@ -300,7 +300,7 @@ static const struct runtime runtimes[] = {
     {"python", "CPython", false,
      "worker processes and threads (gunicorn, http.server, Flask, Django under WSGI) are exact, and so are asyncio, uvloop and "
      "gevent by the "
-     "interpreter's own contexts (3.8 to 3.13); calls made in executors become the roots of their own traces"},
+     "interpreter's own contexts (3.8 to 3.14); calls made in executors become the roots of their own traces"},
     {"pypy", "PyPy", false,
      "worker processes and threads are exact; under asyncio a call whose request is not certain becomes a root"},
     {"node", "Node.js", true,
@@ -350,5 +350,5 @@ const char *inspect_python(const char *path)
         return NULL;
     if (strchr(name + len, 't') != NULL)
         return "it is a free-threaded build, whose contexts are not read";
-    return minor < 8 || minor > 13 ? "the contexts of this version are not read (those of 3.8 to 3.13 are)" : NULL;
+    return minor < 8 || minor > 14 ? "the contexts of this version are not read (those of 3.8 to 3.14 are)" : NULL;
 }

@@ -111,7 +111,7 @@ struct method {
     const char *doc;
 };
 #define METHOD_ANY_ARGUMENTS (1 | 2) /* METH_VARARGS | METH_KEYWORDS */
-#define TYPE_DICT 264                /* tp_dict, in the types of 3.8 to 3.13 */
+#define TYPE_DICT 264                /* tp_dict, in the types of 3.8 to 3.14 */
 
 static PyObject *plain_write, *plain_writelines;
 

@@ -6,12 +6,18 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import LIBRARY, clean_environment, running, wait_until
+from conftest import LIBRARY, ROOT, clean_environment, running, wait_until
 from producer import METHOD, TARGET, Process
+
+sys.path.append(str(ROOT / "tests" / "storm"))
+import pythons
+
+UNKNOWN = [version for version in pythons.found() if not version.known]
 
 # Debian's is one static executable: version and symbols are in that one file
 PYTHON = Path(os.path.realpath("/usr/bin/python3"))
@@ -109,6 +115,12 @@ def test_interpreter_of_an_unknown_version(exporter, tmp_path):
     other = re.sub(r"^3\.\d+", lambda m: "3." + "9" * (len(m[0]) - 2), version)
     python = patched(tmp_path, b"\0" + version.encode() + b"\0", b"\0" + other.encode() + b"\0")
     assert_not_exact(exporter, python, other, "this version of Python is not known")
+
+
+@pytest.mark.parametrize("version", UNKNOWN or [pytest.param(None, marks=pytest.mark.skip("there is no such Python"))], ids=lambda v: v and v.name)
+def test_real_interpreter_that_is_not_known(exporter, version):
+    why = "it is a free-threaded build" if version.name.endswith("t") else "this version of Python is not known"
+    assert_not_exact(exporter, version.path, version_of(version.path), why)
 
 
 def test_interpreter_that_lacks_a_function(exporter, tmp_path):

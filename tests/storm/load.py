@@ -1,9 +1,13 @@
 """The storm itself: clients that send requests, each with an id of its own, on connections that they keep and on others.
 
+Requests of the kind "ws" ask for a WebSocket, on a connection of their own: the client says something for each call that it wants to be made,
+and is answered when it was.
+
 A client that keeps its connection may find that the server has ended it in the meantime: that id is given up, and a new one takes its
 place. Each answer must be good and be the one that was asked for."""
 
 import asyncio
+import os
 import random
 import re
 import time
@@ -44,9 +48,13 @@ class Storm:
             kind = self.todo.pop()
             ident = f"r{self.outcome.next_id:06}"
             self.outcome.next_id += 1
-            reused = stream is not None
+            talks = kind == "ws"
+            reused = stream is not None and not talks
             try:
-                stream = await asyncio.wait_for(self.ask(stream, kind, ident, keep), 30)
+                if talks:
+                    await asyncio.wait_for(self.talk(ident), 30)
+                else:
+                    stream = await asyncio.wait_for(self.ask(stream, kind, ident, keep), 30)
                 self.outcome.answered[ident] = kind, self.clients
             except Stale as e:
                 if stream is not None:
@@ -64,6 +72,25 @@ class Storm:
                 await asyncio.sleep(random.random() * 0.01)
         if stream is not None:
             stream[1].close()
+
+    async def talk(self, ident):
+        """One WebSocket, from its request to its end."""
+        path = self.paths["ws"].replace("ID", ident)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(
+                f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            if head.split()[1] != "101":
+                raise ValueError(head.splitlines()[0])
+            for number in range(int(re.search(r"calls=(\d+)", path)[1])):
+                writer.write(frame(str(number).encode()))
+                if await read_frame(reader) != f"{ident}/{number}".encode():
+                    raise ValueError("the WebSocket said something else")
+        finally:
+            writer.close()
 
     async def ask(self, stream, kind, ident, keep):
         """One request; the stream for the next one, or None."""
@@ -86,6 +113,20 @@ class Storm:
             return reader, writer
         writer.close()
         return None
+
+
+def frame(text):
+    """A text frame of a client (RFC 6455 5.2), of less than 126 bytes."""
+    mask = os.urandom(4)
+    return bytes([0x81, 0x80 | len(text)]) + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(text))
+
+
+async def read_frame(reader):
+    """The content of a server's short text frame."""
+    kind, length = await reader.readexactly(2)
+    if kind != 0x81 or length > 125:
+        raise ValueError(f"a WebSocket frame of type {kind:#x} and length {length}")
+    return await reader.readexactly(length)
 
 
 class Stale(Exception):

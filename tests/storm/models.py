@@ -15,6 +15,7 @@ import lab as laboratory
 import programs
 import tls
 import pytest
+import pythons
 from lab import BUILD
 
 HERE = Path(__file__).resolve().parent / "programs"
@@ -61,6 +62,39 @@ def python(program, *arguments):
     return lambda lab, name, port: [BIN / "python", HERE / program, port, *arguments]
 
 
+def cpython(version, *command):
+    """On this version's interpreter; packages are in a virtual environment of its own (tests/deps.sh storm)."""
+
+    def start(lab, name, port):
+        if not version.path:
+            pytest.skip(f"there is no python{version.name}")
+        if command[0] != "uvicorn":
+            return [version.path, HERE / command[0], port, *command[1:]]
+        own = BUILD / "storm-pythons" / version.name / "bin" / "python"
+        if not own.exists():
+            pytest.skip(f"tests/deps.sh storm could not install FastAPI for python{version.name}")
+        return [own, "-m", "uvicorn", "--app-dir", HERE, "--port", port, "--log-level", "warning", "--no-access-log", *command[1:], "fastapi_app:app"]
+
+    return start
+
+
+def cpython_models(version):
+    """wrong is 0 in any version, and what owns its thread is owned in any; contexts are read in those that are known."""
+    name = f"CPython {version.name}"
+    promised = owned if version.known else free
+    jobs = owned if version.known and version.minor <= 13 else free  # threads and executors: what is known of frames ends there
+    kinds = promised("streams", "gather_streams") | (promised("to_thread") if version.minor >= 9 else {}) | jobs("executor")
+    fastapi = promised("streams", "httpx", "aiohttp", "gather", "tasks", "background", "sync", "after", "stream", "ws")
+    return [
+        Model(f"{name}, asyncio.start_server", cpython(version, "asyncio_server.py"), kinds, requests=200),
+        Model(f"{name}, ThreadingHTTPServer", cpython(version, "http_server.py", "threading"), owned("close", "kept") | jobs("pool", "thread"),
+              requests=200, short=False),
+        Model(f"{name}, prefork", cpython(version, "prefork.py"), owned("close", "kept"), requests=200, clients=32, short=False),
+        Model(f"{name}, uvicorn asyncio, FastAPI", cpython(version, "uvicorn", "--loop=asyncio"), fastapi, requests=100, short=False),
+        Model(f"{name}, uvicorn uvloop, FastAPI", cpython(version, "uvicorn", "--loop=uvloop"), fastapi, requests=100, short=False),
+    ]
+
+
 def gunicorn(app, **options):
     def start(lab, name, port):
         flags = [f"--{option.replace('_', '-')}={value}" for option, value in options.items()]
@@ -86,6 +120,19 @@ def uvicorn_tls(app, *flags):
     def start(lab, name, port):
         cert = tls.files(lab.directory)
         return uvicorn(app, f"--ssl-keyfile={cert.key}", f"--ssl-certfile={cert.chain}", *flags)(lab, name, port)
+
+    return start
+
+
+def debian(server, app, *flags):
+    """Debian's own packages on Debian's own interpreter, of another age than the wheels."""
+
+    def start(lab, name, port):
+        for module in ("uvicorn", "uvloop", "fastapi", "httpx", "aiohttp") if server == "uvicorn" else ("gunicorn", "flask", "gevent", "eventlet"):
+            if not Path("/usr/lib/python3/dist-packages", module).exists():
+                pytest.skip(f"Debian's python3-{module} is not installed")
+        where = [f"--app-dir={HERE}", f"--port={port}", "--no-access-log"] if server == "uvicorn" else [f"--chdir={HERE}", f"--bind=127.0.0.1:{port}"]
+        return [programs.SYSTEM_PYTHON, "-m", server, *where, "--log-level=warning", *flags, app]
 
     return start
 
@@ -294,7 +341,10 @@ def apache(mpm, rest, **facts):
 # ---- the table
 
 PROXY = dict(path="/KIND/ID/0?ms=MS", calls=1, requests=2000)
-ASYNC = owned("streams", "httpx", "aiohttp", "gather", "tasks", "to_thread", "executor", "background")
+ASYNC = owned("streams", "httpx", "aiohttp", "gather", "tasks", "group", "to_thread", "executor", "background")
+FASTAPI = ASYNC | owned("sync", "session", "after", "stream", "ws")
+MODULES = ("fastapi", "uvicorn", "httpx", "aiohttp", "wsproto")
+GREENLETS = owned("close", "kept", "session") | free("thread")
 SYNC = owned("close", "kept", "session", "pool", "thread", "late", "spawn") | free("process", "spawned", "queue", "simple", "hand", "dummy")
 NODE = free("get", "timer", "agent", "immediate", "all", "fetch", "dns", "file", "late", "worker")
 PUMA = owned("close", "kept", "late", "fork", "spawn") | free("thread", "pool")
@@ -349,30 +399,44 @@ MODELS = [
     Model("asyncio.start_server", python("asyncio_server.py"), some(ASYNC, "streams", "to_thread", "executor"), requests=400),
     # a request that came while the task was still at the one before it has no calls
     Model("asyncio.start_server, calls after the response", python("asyncio_server.py"), free("behind", "streams", "to_thread"), requests=400),
-    Model("uvicorn asyncio h11, FastAPI", uvicorn("fastapi_app:app", "--loop=asyncio", "--http=h11"), ASYNC | owned("sync", "after", "stream"),
-          requests=200, short=False, modules=("fastapi", "uvicorn", "httpx", "aiohttp")),
-    Model("uvicorn asyncio httptools, FastAPI", uvicorn("fastapi_app:app", "--loop=asyncio", "--http=httptools"),
-          ASYNC | owned("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "httptools", "httpx", "aiohttp")),
-    Model("uvicorn uvloop httptools, FastAPI", uvicorn("fastapi_app:app", "--loop=uvloop", "--http=httptools"),
-          ASYNC | owned("sync", "after", "stream"), requests=200, short=False, modules=("fastapi", "uvicorn", "uvloop", "httpx", "aiohttp")),
+    Model("uvicorn asyncio h11, FastAPI", uvicorn("fastapi_app:app", "--loop=asyncio", "--http=h11"), FASTAPI, requests=200, modules=MODULES),
+    Model("uvicorn asyncio httptools, FastAPI", uvicorn("fastapi_app:app", "--loop=asyncio", "--http=httptools"), FASTAPI, requests=200,
+          short=False, modules=MODULES + ("httptools",)),
+    Model("uvicorn uvloop httptools, FastAPI", uvicorn("fastapi_app:app", "--loop=uvloop", "--http=httptools"), FASTAPI, requests=200,
+          modules=MODULES + ("uvloop", "httptools")),
+    Model("uvicorn uvloop h11, FastAPI", uvicorn("fastapi_app:app", "--loop=uvloop", "--http=h11"), FASTAPI, requests=200, short=False,
+          modules=MODULES + ("uvloop",)),
+    Model("Debian's uvicorn asyncio httptools, FastAPI", debian("uvicorn", "fastapi_app:app", "--loop=asyncio", "--http=httptools"), FASTAPI,
+          requests=200, short=False),
+    Model("Debian's uvicorn uvloop httptools, FastAPI", debian("uvicorn", "fastapi_app:app", "--loop=uvloop", "--http=httptools"), FASTAPI,
+          requests=200, short=False),
     Model("uvicorn asyncio, https", uvicorn_tls("fastapi_app:app", "--loop=asyncio"), some(ASYNC, "httpx", "aiohttp", "gather", "to_thread"),
           requests=200, modules=("fastapi", "uvicorn", "httpx", "aiohttp"), tls=True),
     Model("uvicorn uvloop, https", uvicorn_tls("fastapi_app:app", "--loop=uvloop"), some(ASYNC, "httpx", "aiohttp", "gather", "to_thread"),
           requests=200, modules=("fastapi", "uvicorn", "uvloop", "httpx", "aiohttp"), tls=True),
     Model("Flask on gunicorn gthread, https", gunicorn_tls("flask_app:app", workers=2, threads=8, worker_class="gthread"), some(SYNC, "close", "session"),
           requests=200, modules=("flask",), tls=True),
-    Model("uvicorn --workers 2, FastAPI", uvicorn("fastapi_app:app", "--workers=2"), some(ASYNC, "httpx", "aiohttp"), requests=400,
-          short=False, modules=("fastapi", "uvicorn", "httpx", "aiohttp")),
+    Model("uvicorn --workers 2, FastAPI", uvicorn("fastapi_app:app", "--workers=2"), some(FASTAPI, "httpx", "aiohttp", "sync", "ws"), requests=400,
+          short=False, modules=MODULES),
+    Model("uvicorn --reload, FastAPI", uvicorn("fastapi_app:app", "--reload"), some(FASTAPI, "httpx", "aiohttp", "sync", "ws"), requests=200,
+          short=False, modules=MODULES),
     Model("gunicorn UvicornWorker x2, FastAPI", gunicorn("fastapi_app:app", workers=2, worker_class="uvicorn.workers.UvicornWorker"),
-          some(ASYNC, "httpx", "aiohttp"), requests=400, short=False, modules=("fastapi", "uvicorn", "httpx", "aiohttp")),
-    Model("hypercorn, FastAPI", hypercorn("fastapi_app:app"), some(ASYNC, "httpx", "aiohttp", "to_thread"), requests=200, short=False,
-          modules=("fastapi", "hypercorn", "httpx", "aiohttp")),
-    Model("uvicorn, Django ASGI", uvicorn("django_app:asgi"), some(ASYNC, "httpx", "aiohttp") | free("close"), requests=200, short=False,
-          modules=("django", "uvicorn", "httpx", "aiohttp")),
+          some(FASTAPI, "httpx", "aiohttp", "sync", "ws"), requests=400, short=False, modules=MODULES),
+    Model("hypercorn, FastAPI", hypercorn("fastapi_app:app"), FASTAPI, requests=200, short=False, modules=MODULES + ("hypercorn",)),
+    Model("hypercorn uvloop, FastAPI", hypercorn("fastapi_app:app", "--worker-class", "uvloop"), FASTAPI, requests=200, short=False,
+          modules=MODULES + ("hypercorn", "uvloop")),
+    Model("uvicorn, Django ASGI", uvicorn("django_app:asgi"), some(ASYNC, "httpx", "aiohttp", "gather", "to_thread") | owned("close", "session"),
+          requests=200, short=False, modules=MODULES + ("django",)),
     Model("aiohttp", python("aiohttp_server.py"), ASYNC, requests=200, short=False, modules=("aiohttp", "httpx")),
     Model("Tornado", python("tornado_server.py"), ASYNC, requests=200, short=False, modules=("tornado", "aiohttp", "httpx")),
-    Model("gunicorn gevent x2, Flask", gunicorn("flask_app:app", workers=2, worker_class="gevent"), owned("close", "kept", "session") | free("thread"),
-          requests=300, short=False, modules=("flask", "gevent")),
+    Model("gunicorn gevent x2, Flask", gunicorn("flask_app:app", workers=2, worker_class="gevent"), GREENLETS, requests=300, short=False,
+          modules=("flask", "gevent")),
+    Model("Debian's gunicorn gevent x2, Flask", debian("gunicorn", "flask_app:app", "--workers=2", "--worker-class=gevent"), GREENLETS,
+          requests=300, short=False),
+    Model("Debian's gunicorn eventlet x2, Flask", debian("gunicorn", "flask_app:app", "--workers=2", "--worker-class=eventlet"), GREENLETS,
+          requests=300, short=False),
+    # Python, by version
+    *(model for version in pythons.found() for model in cpython_models(version)),
     # Node
     Model("Node, calls at once", node(), free("get"), requests=1000, **KNOWN_WRONG),
     Model("Node, all sorts", node(), NODE, requests=300, **KNOWN_WRONG),

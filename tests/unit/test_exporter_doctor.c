@@ -208,7 +208,7 @@ static void runtimes(void **state)
     assert_null(inspect_runtime("javac"));
     assert_null(inspect_runtime(""));
     assert_null(inspect_python("/nowhere/python3.8"));
-    assert_null(inspect_python("/nowhere/python3.13"));
+    assert_null(inspect_python("/nowhere/python3.14"));
     assert_null(inspect_python("/nowhere/python3"));
     assert_null(inspect_python(""));
     assert_non_null(strstr(inspect_python("/nowhere/python3.7"), "3.8"));

@@ -37,7 +37,7 @@
 
 typedef struct python_object PyObject; /* opaque: this tree knows no Python header */
 
-/* The C API as far as we use it; the same from 3.8 to 3.13. Found by name in the loaded objects (interpose/python.c). Optional: NULL where
+/* The C API as far as we use it; the same from 3.8 to 3.14. Found by name in the loaded objects (interpose/python.c). Optional: NULL where
  * the version does not have it. */
 #define PYTHON_API(X)                                                                                                              \
     X(int, IsInitialized, "Py_IsInitialized", (void))                                                                              \

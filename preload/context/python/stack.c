@@ -20,6 +20,7 @@
 #define FRAMES_MAX 4096
 #define FRAMES_COMPARED 8
 #define DIRECT UINT16_MAX
+#define NEWEST_KNOWN 13
 #define TYPE 8
 #define TEXT_LENGTH 16
 #define COROUTINE (0x80 | 0x100 | 0x200) /* CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR */
@@ -193,6 +194,8 @@ static const char *compare(const struct frames *of, const void *thread)
 
 const char *python_stack_calibrate(unsigned minor)
 {
+    if (minor > NEWEST_KNOWN)
+        return "the frames of this version are not known";
     const void *thread = python_thread();
     const struct frames *of = known_layouts;
     while (minor < of->minor)

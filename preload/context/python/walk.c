@@ -1,7 +1,7 @@
 /* walk.c - reads our variable out of the thread's context, without the GIL. See python.h.
  *
  * tstate->context is written by its own thread alone, and whatever hangs below an entered context does not change:
- * PyContextVar_Set makes a new tree and swaps one pointer. What is read here (CPython 3.8 to 3.13, offsets for the usual 16-byte object head):
+ * PyContextVar_Set makes a new tree and swaps one pointer. What is read here (CPython 3.8 to 3.14, offsets for the usual 16-byte object head):
  *
  *     PyThreadState   context         calibrated
  *     PyContext       ctx_vars        24: the tree
@@ -116,14 +116,21 @@ bool python_read(const void *thread, struct python_value *out)
 
 unsigned python_minor(void)
 {
-    const char *version =
-        python_api.GetVersion(); /* "3.11.2 (main, ...) [GCC ...]"; "experimental free-threading build" is in it */
+    const char *version = python_api.GetVersion(); /* "3.11.2 (main, ...) [GCC ...]"; "free-threading build" is in it */
     if (strncmp(version, "3.", 2) != 0 || strstr(version, "free-threading") != NULL)
         return 0;
     unsigned minor = 0;
     for (version += 2; *version >= '0' && *version <= '9' && minor < 100; version++)
         minor = minor * 10 + (unsigned)(*version - '0');
-    return minor >= 8 && minor <= 13 ? minor : 0;
+    return minor >= 8 && minor <= 14 ? minor : 0;
+}
+
+static const char *unknown(void)
+{
+    if (python_minor() != 0)
+        return NULL;
+    return strstr(python_api.GetVersion(), "free-threading") != NULL ? "it is a free-threaded build"
+                                                                     : "this version of Python is not known";
 }
 
 static bool is_usual_object(PyObject *object)
@@ -193,10 +200,12 @@ const char *python_calibrate(PyObject *var)
     const void *thread = python_thread();
     if (thread == NULL || thread != python_api.ThreadState())
         return "it was asked for outside the main interpreter";
-    if (python_minor() == 0)
-        return "this version of Python is not known";
+    const char *why = unknown();
+    if (why != NULL)
+        return why;
     PyObject *context = python_api.ContextNew(), *bytes = python_api.BytesNew("x", 1);
-    const char *why = context == NULL || bytes == NULL ? "no memory" : NULL;
+    if (context == NULL || bytes == NULL)
+        why = "no memory";
     if (why == NULL && (!is_usual_object(context) || !is_usual_object(bytes) || !is_usual_object(var)))
         why = "objects are laid out in an unusual way";
     if (why == NULL) {

@@ -3,8 +3,9 @@
     streams     asyncio.open_connection, a connection for each call
     httpx       httpx.AsyncClient, one for all: connections are kept
     aiohttp     aiohttp.ClientSession, one for all: connections are kept
-    gather      all calls at once (httpx)
-    tasks       all calls at once, by aiohttp in a TaskGroup or what is like it
+    gather      all calls at once (httpx), gather_streams: by open_connection
+    tasks       all calls at once, each in a task (aiohttp)
+    group       all calls at once in a TaskGroup (httpx; Python 3.11)
     to_thread   each call on a thread, by asyncio.to_thread (urllib)
     executor    each call on a thread, by loop.run_in_executor (urllib)
     background  a task that goes on after the response (httpx)"""
@@ -68,11 +69,16 @@ async def in_turn(way, ident, count, ms):
 
 
 async def work(kind, ident, count, ms):
-    if kind == "gather":
-        await asyncio.gather(*(one(by_httpx, f"/{ident}/{number}", ms) for number in range(count)))
+    if kind.startswith("gather"):
+        way = by_httpx if kind == "gather" else streams
+        await asyncio.gather(*(one(way, f"/{ident}/{number}", ms) for number in range(count)))
     elif kind == "tasks":
         for task in [asyncio.create_task(one(by_aiohttp, f"/{ident}/{number}", ms)) for number in range(count)]:
             await task
+    elif kind == "group":
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                group.create_task(one(by_httpx, f"/{ident}/{number}", ms))
     elif kind == "background":
         task = asyncio.create_task(in_turn(by_httpx, ident, count, ms))
         background_tasks.add(task)
@@ -86,7 +92,9 @@ WAYS = {
     "httpx": by_httpx,
     "aiohttp": by_aiohttp,
     "gather": None,
+    "gather_streams": None,
     "tasks": None,
+    "group": None,
     "to_thread": to_thread,
     "executor": executor,
     "background": None,

@@ -10,6 +10,9 @@ import calls
 
 
 async def serve(reader, writer):
+    # until 3.9 nothing else holds the task of a connection, and it could be collected while it waits
+    task = asyncio.current_task()
+    aio.background_tasks.add(task)
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -29,6 +32,7 @@ async def serve(reader, writer):
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
+        aio.background_tasks.discard(task)
         writer.close()
 
 

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import aio
 from calls import all_calls
-from fastapi import BackgroundTasks, FastAPI
+from fastapi import BackgroundTasks, FastAPI, WebSocket
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 
@@ -21,6 +21,24 @@ app = FastAPI(lifespan=lifespan)
 def sync_endpoint(ident: str, calls: int, ms: int):
     all_calls("close", ident, calls, ms)
     return PlainTextResponse(f"{ident}\n")
+
+
+@app.get("/session/{ident}")
+def sync_session(ident: str, calls: int, ms: int):
+    """requests, with a pool of connections that all threads share."""
+    all_calls("session", ident, calls, ms)
+    return PlainTextResponse(f"{ident}\n")
+
+
+@app.websocket("/ws/{ident}")
+async def talk(socket: WebSocket, ident: str, calls: int, ms: int):
+    """A call for each message. The session began with a request, whose calls they are; those of others at the same time are not."""
+    await socket.accept()
+    for number in range(calls):
+        await socket.receive_text()
+        await aio.one(aio.by_httpx, f"/{ident}/{number}", ms)
+        await socket.send_text(f"{ident}/{number}")
+    await socket.close()
 
 
 @app.get("/after/{ident}")
