@@ -159,7 +159,7 @@ static void tracee_refresh_runtimes(struct tracee *tracee)
     process->runtime_count = 0;
     for (unsigned i = 0; i < OTSHIM_RUNTIMES; i++) {
         struct otshim_runtime *shared = &tracee->memory.shm->runtimes[i];
-        struct process_runtime one;
+        struct process_runtime one = {.name = ""};
         unsigned at = 0;
 
         if (atomic_load_explicit(&shared->state, memory_order_acquire) != OTSHIM_RUNTIME_THERE)
