@@ -76,7 +76,7 @@ class Storm:
     async def talk(self, ident):
         """One WebSocket, from its request to its end."""
         path = self.paths["ws"].replace("ID", ident)
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls)
         try:
             writer.write(
                 f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
