@@ -4,13 +4,14 @@
  * after it, and the generation is still the wanted one. */
 #include "context/runtime.h"
 #include "base/pool.h"
+#include "context/python/frames.h"
 #include "context/python/python.h"
 #include "context/ruby.h"
 #include "span/span.h"
 #include <string.h>
 
 const struct ctx_runtime ctx_runtimes[] = {
-    {.name = "cpython", .current = python_current},
+    {.name = "cpython", .current = python_current, .site_keep = frames_keep, .site_words = frames_site_words},
     {.name = "ruby", .current = ruby_current},
     {.name = NULL},
 };

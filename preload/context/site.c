@@ -8,6 +8,11 @@
 #define SITES 65536u /* as many as exchanges: each has one at most */
 #define WORDS 64u    /* put into words at the same moment */
 
+/* Words take some hundred microseconds, of an event loop's time perhaps, and a program whose every call fails has many to say: so many a second,
+ * the first of them at once. */
+#define WORDS_A_SECOND 100u
+#define WORDS_AT_ONCE 50u
+
 struct site {
     const struct ctx_runtime *runtime;
     uint64_t kept[RUNTIME_SITE_BYTES / 8];
@@ -57,9 +62,23 @@ void site_free(struct site *site)
         pool_put(&sites, site);
 }
 
+/* A bucket that leaks: the time at which it is empty again, which each call puts further off. */
+static bool may_say(void)
+{
+    static _Atomic uint64_t empty_at;
+    const uint64_t each = 1000000000u / WORDS_A_SECOND, now = now_ns();
+    uint64_t at = atomic_load_explicit(&empty_at, memory_order_relaxed);
+    do {
+        if (at > now + (WORDS_AT_ONCE - 1) * each)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&empty_at, &at, (at > now ? at : now) + each, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
 struct runtime_site_words *site_words(const struct site *site)
 {
-    struct runtime_site_words *words = pool_get(&words_pool);
+    struct runtime_site_words *words = may_say() ? pool_get(&words_pool) : NULL;
     if (words == NULL)
         return NULL;
     int error = errno;

@@ -7,7 +7,8 @@
  *
  * A call that blocks needs no begin: its frames are still there when it ends (site_words_here).
  *
- * All of it async-signal-safe, errno preserved, memory from pools; words cost some ten microseconds. */
+ * All of it async-signal-safe, errno preserved, memory from pools. Words cost some hundred microseconds, so there are no more than a hundred of
+ * them a second, and some at once: the calls beyond that have no call site. */
 #ifndef OTSHIM_CONTEXT_SITE_H
 #define OTSHIM_CONTEXT_SITE_H
 

@@ -16,6 +16,7 @@
  * A Python that is loaded into a process after it began to listen is not seen; nor are modules that were linked into the interpreter. */
 #include "interpose/python.h"
 #include "conn/conn.h"
+#include "context/python/frames.h"
 #include "context/python/python.h"
 #include "interpose/lookup.h"
 #include "interpose/python_methods.h"
@@ -284,6 +285,14 @@ static int count_loads(struct dl_phdr_info *info, size_t size, void *arg)
     return 1;
 }
 
+void python_look_once(void)
+{
+    static _Atomic bool looked;
+    if (OTSHIM_UNLIKELY(!atomic_load_explicit(&looked, memory_order_relaxed)) && !atomic_exchange(&looked, true) &&
+        !atomic_load_explicit(&python_present, memory_order_relaxed))
+        python_look(true);
+}
+
 void python_look(bool listening)
 {
     static _Atomic unsigned long long looked_at; /* dlpi_adds then; 0: never */
@@ -297,6 +306,7 @@ void python_look(bool listening)
         bool present = atomic_load_explicit(&python_present, memory_order_acquire);
         if (!present && find_api()) {
             atomic_store_explicit(&python_present, present = true, memory_order_release);
+            frames_init(python_api.GetVersion());
             atomic_store_explicit(&runtime_listener, &python_listener, memory_order_release);
         }
         atomic_store_explicit(&absent, !present, memory_order_relaxed);

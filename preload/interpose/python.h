@@ -8,5 +8,7 @@
  * (listening), and at each accept: there it costs one look at the number of loaded objects, and nothing but two loads in a process that had
  * no Python when it began to listen. errno preserved, not async-signal-safe. */
 void python_look(bool listening);
+/* For a program that only calls: at its first connect(), or look-up of a name. */
+void python_look_once(void);
 
 #endif

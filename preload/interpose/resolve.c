@@ -4,6 +4,7 @@
  * written as numbers are no look-up. The real call is a cancellation point and can be left by longjmp: quiet.h says how that heals. */
 #include "conn/conn.h"
 #include "conn/names.h"
+#include "interpose/python.h"
 #include "interpose/quiet.h"
 #include "interpose/real.h"
 #include "interpose/wrap.h"
@@ -37,6 +38,7 @@ static void begin(struct names_lookup *l, const char *name)
     memcpy(l->name, name, l->name_len);
     l->start_ns = now_ns();
     stack_prepare(); /* a safe place for it: libc itself loads name service modules here */
+    python_look_once();
 }
 
 static void end(struct names_lookup *l, int error)

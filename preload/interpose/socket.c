@@ -110,7 +110,7 @@ WRAP(int, connect, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 {
     if (!watching())
         return REAL(connect)(fd, addr, addrlen);
-    PRESERVE_ERRNO((stack_prepare(), openssl_look()));
+    PRESERVE_ERRNO((stack_prepare(), openssl_look(), python_look_once()));
     uint64_t start = now_ns();
     int result = REAL(connect)(fd, addr, addrlen);
     int error = errno;

@@ -3,6 +3,7 @@
  * A signal handler of the thread may read and write sockets, and so end up in here in the middle of a change: .kind is cleared first and
  * set last. */
 #include "base/base.h"
+#include "context/python/frames.h"
 #include "context/python/python.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -177,6 +178,7 @@ void python_uv_runs(bool runs)
 {
     mine.uv_runs = runs;
     mine.uv_depth = 0;
+    frames_event_loop(runs);
     python_uv_handle_done();
 }
 
@@ -184,6 +186,8 @@ void python_uv_callback(bool begins)
 {
     if (begins) {
         mine.uv_runs = true; /* also if we came when it was running already */
+        if (mine.uv_depth == 0)
+            frames_event_loop(true);
         mine.uv_depth++;
     } else {
         if (mine.uv_depth > 0)

@@ -76,8 +76,9 @@ typedef struct python_object PyObject; /* opaque: this tree knows no Python head
     X(PyObject *, EvalFrame, "PyEval_GetFrame", (void))
 #define PYTHON_API_OPTIONAL(X)                                                                                                     \
     X(void *, InterpreterOf, "PyThreadState_GetInterpreter", (void *)) /* 3.9 */                                                   \
-    X(int, IsFinalizing, "Py_IsFinalizing", (void))                    /* 3.13 */                                                  \
-    X(int, IsFinalizingBefore, "_Py_IsFinalizing", (void))             /* until 3.12 */
+    X(void *, InterpreterHead, "PyInterpreterState_Head", (void))                                                                  \
+    X(int, IsFinalizing, "Py_IsFinalizing", (void))        /* 3.13 */                                                              \
+    X(int, IsFinalizingBefore, "_Py_IsFinalizing", (void)) /* until 3.12 */
 
 struct python_api {
 #define X(ret, name, symbol, params) ret(*name) params;
