@@ -133,7 +133,7 @@ static void test(const void *thread)
         give_up(why);
 }
 
-static inline bool is_ready(const void *thread)
+bool frames_fit(const void *thread)
 {
     if (OTSHIM_LIKELY(atomic_load_explicit(&state, memory_order_acquire) == READY))
         return true;
@@ -148,7 +148,7 @@ bool frames_keep(void *kept)
     if (atomic_load_explicit(&state, memory_order_relaxed) == OFF)
         return false;
     const void *thread = python_thread();
-    if (thread == NULL || !is_ready(thread))
+    if (thread == NULL || !frames_fit(thread))
         return false;
     struct frames *frames = kept;
     walk(top_of(thread), frames);
@@ -173,6 +173,6 @@ void frames_event_loop(bool runs)
     if (!runs || OTSHIM_LIKELY(loop_frame != NULL) || atomic_load_explicit(&state, memory_order_acquire) == OFF)
         return;
     const void *thread = python_thread();
-    if (thread != NULL && is_ready(thread))
+    if (thread != NULL && frames_fit(thread))
         loop_frame = top_of(thread);
 }

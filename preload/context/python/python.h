@@ -143,6 +143,9 @@ struct python_text python_stack_name(const void *frame);
 bool python_stack_in_coroutine(const void *thread);                                      /* does a coroutine run? */
 bool python_stack_is_within(const void *thread, const char *file_end, const char *name); /* does this function run? */
 bool python_stack_ready(void);
+/* frames.c: the layout of this version fits the stack of the calling thread. Tested by the first who asks, without touching memory that may not
+ * be there: before anybody follows a pointer by it. */
+bool frames_fit(const void *thread);
 /* With the GIL, while Python code runs. NULL, or why not. */
 const char *python_stack_calibrate(unsigned minor);
 

@@ -198,6 +198,8 @@ const char *python_stack_calibrate(unsigned minor)
         return "the frames of this version are not known";
     const void *thread = python_thread();
     const struct frames *of = known_layouts;
+    if (thread == NULL || !frames_fit(thread))
+        return "its frames are not where this version has them";
     while (minor < of->minor)
         of++;
     layout = of;
