@@ -407,8 +407,12 @@ static void context_outbound(struct flow *flow)
 
 static void set_role(struct conn *conn, uint8_t role)
 {
-    if (conn->role == CONN_UNKNOWN)
-        conn->role = role;
+    if (conn->role != CONN_UNKNOWN)
+        return;
+    conn->role = role;
+    if (role == CONN_INBOUND && conn->runtime == NULL &&
+        runtime_listening() != NULL) /* passed on to this process: not seen at accept() */
+        conn->runtime = runtime_conn_new();
 }
 
 static void end_of_stream(struct flow *flow)

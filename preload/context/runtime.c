@@ -13,6 +13,7 @@
 const struct ctx_runtime ctx_runtimes[] = {
     {.name = "cpython", .current = python_current, .site_keep = frames_keep, .site_words = frames_site_words},
     {.name = "ruby", .current = ruby_current},
+    {.name = "node", .current = node_current},
     {.name = NULL},
 };
 

@@ -4,6 +4,7 @@
  * real call's. What MSG_PEEK shows comes again; MSG_OOB and MSG_ERRQUEUE are not of the stream; MSG_TRUNC on a stream socket throws bytes
  * away without showing them (tcp(7)). */
 #include "conn/flow.h"
+#include "interpose/node.h"
 #include "interpose/wrap.h"
 #include <string.h>
 
@@ -89,6 +90,7 @@ static void look_for_descriptors(struct msghdr *msg)
         for (size_t i = 0; i < count; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof fd, sizeof fd);
+            node_look();
             conn_passed(fd);
         }
     }

@@ -4,6 +4,7 @@
 #include "conn/flow.h"
 #include "conn/inject.h"
 #include "context/context.h"
+#include "interpose/node.h"
 #include "interpose/openssl.h"
 #include "interpose/python.h"
 #include "interpose/quiet.h"
@@ -55,7 +56,7 @@ WRAP(int, bind, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 WRAP(int, listen, (int fd, int backlog))
 {
     if (watching())
-        PRESERVE_ERRNO((stack_prepare(), python_look(true), ruby_look(true), openssl_look()));
+        PRESERVE_ERRNO((stack_prepare(), python_look(true), node_look(), ruby_look(true), openssl_look()));
     int result = REAL(listen)(fd, backlog);
     if (result == 0 && watching())
         PRESERVE_ERRNO(conn_listening(fd));

@@ -38,8 +38,8 @@ def urllib_server(lab, name, port):
     return [SYSTEM_PYTHON, PROGRAMS / "urllib_server.py", port]
 
 
-def node(lab, name, port):
-    return [need("node"), PROGRAMS / "server.js", port]
+def node(lab, name, port, main="server.js", where="main"):
+    return [need("node"), PROGRAMS / main, port, where]
 
 
 def java(lab, name, port):

@@ -1,6 +1,4 @@
-"""Node, Java, PHP and C, each with its usual HTTP server and client."""
-
-from concurrent.futures import ThreadPoolExecutor
+"""Java, PHP and C, each with its usual HTTP server and client."""
 
 import lab as laboratory
 import pytest
@@ -47,77 +45,6 @@ def test_c_storm(lab):
     ids = laboratory.ids(400)
     lab.storm(front, fetch(leaf.url("/leaf/ID"), ident="ID"), ids, concurrency=16)
     lab.expect_each(ONE_CALL_EACH, ids)
-
-
-def test_node(lab):
-    leaf = lab.start(programs.thread_server, "leaf")
-    front = lab.start(programs.node, "front")
-    lab.get(front, fetch(leaf.url("/leaf/1"), leaf.url("/leaf/2")))
-    lab.expect(
-        """
-        front SERVER GET /fetch/1 200
-          front INTERNAL tcp.connect 127.0.0.1:{leaf}
-          front CLIENT GET http://127.0.0.1:{leaf}/leaf/1 200
-            leaf SERVER GET /leaf/1 200
-          front CLIENT GET http://127.0.0.1:{leaf}/leaf/2 200
-            leaf SERVER GET /leaf/2 200
-        """
-    )
-
-
-def test_node_chunks_both_ways(lab):
-    """A body of 2 MB for which curl asks leave (Expect: 100-continue) and sends in chunks, and an answer in chunks over 50 ms."""
-    front = lab.start(programs.node, "front")
-    body = lab.file("body", "x" * 2_000_000)
-    options = ["-H", "Expect: 100-continue", "-H", "Transfer-Encoding: chunked", "-T", body]
-    done = lab.run([programs.need("curl"), "-sS", *options, front.url("/stream/1")], "shell")
-    assert done.stdout.endswith(b"piece 4\n2000000 bytes came\n")
-    forest = lab.expect(
-        """
-        shell CLIENT PUT http://127.0.0.1:{front}/stream/1 200 http.request.body.size=2000000 http.response.body.size=59
-          shell INTERNAL tcp.connect 127.0.0.1:{front}
-          front SERVER PUT /stream/1 200 http.request.body.size=2000000 http.response.body.size=59
-        """,
-        show=["http.request.body.size", "http.response.body.size"],
-    )
-    if forest:
-        server = forest.roots[0].children[1]
-        assert server.end - server.start > 40_000_000
-
-
-def test_node_upstream_refuses(lab):
-    front = lab.start(programs.node, "front")
-    nobody = laboratory.free_port()
-    lab.ports[nobody] = "nobody"
-    lab.get(front, fetch(f"http://127.0.0.1:{nobody}/"), status=502)
-    lab.expect(
-        """
-        front SERVER GET /fetch/1 502 ERROR
-          front INTERNAL tcp.connect 127.0.0.1:{nobody} ERROR ECONNREFUSED
-        """
-    )
-
-
-def test_node_storm(lab):
-    """Many requests on one thread: a call may be without a parent, never under another's request."""
-    leaf = lab.start(programs.thread_server, "leaf")
-    front = lab.start(programs.node, "front")
-    ids = laboratory.ids(200)
-    lab.storm(front, fetch(leaf.url("/leaf/ID"), ident="ID"), ids)
-    lab.expect_each(KEPT_CONNECTIONS, ids, without=["tcp.connect"], may_lack_parents=True)
-
-
-def test_node_that_waits_before_it_calls(lab):
-    """A timer is nothing that libc knows the owner of: right or none, whoever else is being served when it fires."""
-    leaf = lab.start(programs.thread_server, "leaf")
-    front = lab.start(programs.node, "front")
-    ids = laboratory.ids(400)
-    lab.storm(front, fetch(leaf.url("/leaf/ID"), ident="ID") + "&later=3", ids[:200])
-    with ThreadPoolExecutor(2) as both:
-        waiting = both.submit(lab.storm, front, fetch(leaf.url("/leaf/ID"), ident="ID") + "&later=3", ids[200:300])
-        prompt = both.submit(lab.storm, front, fetch(leaf.url("/leaf/ID"), ident="ID"), ids[300:])
-        waiting.result(), prompt.result()
-    lab.expect_each(KEPT_CONNECTIONS, ids, without=["tcp.connect"], may_lack_parents=True)
 
 
 def test_java(lab):

@@ -346,7 +346,7 @@ FASTAPI = ASYNC | owned("sync", "session", "after", "stream", "ws")
 MODULES = ("fastapi", "uvicorn", "httpx", "aiohttp", "wsproto")
 GREENLETS = owned("close", "kept", "session") | free("thread")
 SYNC = owned("close", "kept", "session", "pool", "thread", "late", "spawn") | free("process", "spawned", "queue", "simple", "hand", "dummy")
-NODE = free("get", "timer", "agent", "immediate", "all", "fetch", "dns", "file", "late", "worker")
+NODE = owned("get", "timer", "agent", "queue", "immediate", "all", "fetch", "pool", "pipelined", "dns", "file", "late") | free("worker")
 PUMA = owned("close", "kept", "late", "fork", "spawn") | free("thread", "pool")
 
 
@@ -438,8 +438,8 @@ MODELS = [
     # Python, by version
     *(model for version in pythons.found() for model in cpython_models(version)),
     # Node
-    Model("Node, calls at once", node(), free("get"), requests=1000, **KNOWN_WRONG),
-    Model("Node, all sorts", node(), NODE, requests=300, **KNOWN_WRONG),
+    Model("Node, some sorts", node(), some(NODE, "agent", "queue", "fetch", "late", "worker"), requests=300),
+    Model("Node, all sorts", node(), NODE, requests=300, short=False),
     Model("Node, Express", express, some(NODE, "get", "agent", "fetch"), requests=500, short=False,
           env={"NODE_PATH": str(BUILD / "storm-node" / "node_modules")}),
     Model("Node, cluster of 2", node("cluster"), some(NODE, "get", "agent", "late"), requests=500, short=False),

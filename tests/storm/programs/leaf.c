@@ -37,21 +37,41 @@ static bool keeps(const char *head)
     return strcasestr(head, "\r\nConnection: close") == NULL;
 }
 
+/* A whole request lies in the buffer, and none is waiting? Then this one is. (A second one on a connection waits for the answer to the first.) */
+static void take_up(int fd)
+{
+    struct connection *c = connections[fd];
+    c->buffer[c->len] = '\0';
+    if (c->due_us != 0 || strstr(c->buffer, "\r\n\r\n") == NULL)
+        return;
+    struct plan plan = {.ms = storm_number(c->buffer, "ms=")};
+    c->due_us = storm_now_us() + storm_delay_us(&plan);
+    waiting[waiting_count++] = fd;
+}
+
 static void answer(int fd)
 {
     struct connection *c = connections[fd];
     char path[256] = "?", parent[64] = "-", response[512];
+    char *end = strstr(c->buffer, "\r\n\r\n") + 4;
     sscanf(c->buffer, "%*s %255[^? ]", path);
     const char *field = strcasestr(c->buffer, "\r\ntraceparent:");
-    if (field != NULL)
+    if (field != NULL && field < end)
         sscanf(field + 14, " %63[^\r\n ]", parent);
     fprintf(out, "%s %s\n", path, parent);
+    char next = *end;
+    *end = '\0';
     bool keep = keeps(c->buffer);
+    *end = next;
     int len = snprintf(response, sizeof response, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\nConnection: %s\r\n\r\n%s\n",
                        strlen(path) + 1, keep ? "keep-alive" : "close", path);
     c->due_us = 0;
+    c->len -= (size_t)(end - c->buffer);
+    memmove(c->buffer, end, c->len);
     if (!storm_write(fd, response, (size_t)len) || !keep)
         drop(fd);
+    else
+        take_up(fd);
 }
 
 static void readable(int fd)
@@ -65,13 +85,7 @@ static void readable(int fd)
         return;
     }
     c->len += (size_t)n;
-    c->buffer[c->len] = '\0';
-    if (strstr(c->buffer, "\r\n\r\n") == NULL)
-        return;
-    struct plan plan = {.ms = storm_number(c->buffer, "ms=")};
-    c->len = 0; /* no client of ours sends a second request before the answer to the first */
-    c->due_us = storm_now_us() + storm_delay_us(&plan);
-    waiting[waiting_count++] = fd;
+    take_up(fd);
 }
 
 static int answer_what_is_due(void)

@@ -5,7 +5,10 @@
 //   agent      an agent that keeps its connections, after a timer
 //   immediate  setImmediate and a few promises, then the agent
 //   all        all calls at once, after a timer
+//   queue      an agent of four connections, which hands each one that is free to whoever waits
 //   fetch      fetch (undici), which keeps its connections
+//   pool       fetch by an agent of four connections and a queue
+//   pipelined  fetch by an agent of two connections, on which it sends several requests at once
 //   dns        the leaf by name: libuv's thread pool looks it up
 //   file       reads a file first: libuv's thread pool again
 //   worker     each call is made by a worker thread that all requests share
@@ -18,6 +21,7 @@ const { Worker, isMainThread, parentPort } = require('worker_threads');
 
 const port = Number(process.env.LEAF_PORT);
 const agent = new http.Agent({ keepAlive: true });
+const few = new http.Agent({ keepAlive: true, maxSockets: 4 });
 const none = new http.Agent({ keepAlive: false });
 const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, Math.random() * ms); });
 
@@ -46,6 +50,20 @@ function ask(question) {
   return new Promise((resolve) => { questions.set(id, resolve); });
 }
 
+// Node's own undici gives away its Agent once it has been used.
+const dispatchers = new Map();
+async function limited(path, ms, options) {
+  const key = JSON.stringify(options);
+  if (!dispatchers.has(key)) {
+    await fetch(`http://127.0.0.1:${port}/`).catch(() => {});
+    const [one, two] = [1, 2].map((version) => globalThis[Symbol.for(`undici.globalDispatcher.${version}`)]);
+    const Agent = (two || one).constructor;
+    if (!dispatchers.has(key)) dispatchers.set(key, new Agent(options));
+  }
+  await sleep(ms);
+  return (await fetch(`http://127.0.0.1:${port}${path}?ms=${ms}`, { dispatcher: dispatchers.get(key) })).text();
+}
+
 const ways = {
   get: (path, ms) => get(path, ms, { agent: none }),
   timer: async (path, ms) => { await sleep(ms); return get(path, ms, { agent: none }); },
@@ -55,6 +73,9 @@ const ways = {
     await null;
     return get(path, ms, { agent });
   },
+  queue: async (path, ms) => { await sleep(ms); return get(path, ms, { agent: few }); },
+  pool: (path, ms) => limited(path, ms, { connections: 4 }),
+  pipelined: (path, ms) => limited(path, ms, { connections: 2, pipelining: 4 }),
   fetch: async (path, ms) => { await sleep(ms); return (await fetch(`http://127.0.0.1:${port}${path}?ms=${ms}`)).text(); },
   dns: (path, ms) => get(path, ms, { host: 'localhost', family: 4, agent: none }),
   worker: (path, ms) => ask({ path, ms }),
