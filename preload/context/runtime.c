@@ -4,6 +4,7 @@
  * after it, and the generation is still the wanted one. */
 #include "context/runtime.h"
 #include "base/pool.h"
+#include "context/node/node.h"
 #include "context/python/frames.h"
 #include "context/python/python.h"
 #include "context/ruby.h"
