@@ -39,19 +39,28 @@ static void keep_site(struct conn *conn, struct exchange *exchange, const struct
     conn->site = NULL;
 }
 
+/* The next exchange of this connection, and no other, was said to be for that request: whichever thread sends it. */
+static bool handed_over(struct conn *conn, struct ctx *owner)
+{
+    struct runtime_ref ref = runtime_ref(conn->runtime);
+    return conn->runtime != NULL && runtime_conn_get(&ref, owner) && owner->rule == OTSHIM_PARENT_HANDOVER && written_for(conn, owner);
+}
+
 /* For whom is this outbound request made? Asked at its first byte, in the thread that sends it. */
 static void decide_outbound(struct conn *conn, struct exchange *exchange, const struct exchange_writer *writer)
 {
-    bool first = conn->parse.served == 0;
+    bool first = conn->parse.served == 0, certain = false;
     if (writer != NULL) {
         exchange->has_owner = writer->known;
         exchange->owner = writer->ctx;
+    } else if (handed_over(conn, &exchange->owner)) {
+        exchange->has_owner = certain = true;
     } else {
         exchange->has_owner = ctx_current(&exchange->owner) || written_for(conn, &exchange->owner);
     }
     /* A connection that was made without waiting is written to when the loop finds it writable, between other events: what the thread read
      * last is then somebody else's. connect() was called for the request, or for nobody. */
-    if (first && conn->connect_async && !(exchange->has_owner && ctx_is_of_runtime(&exchange->owner)))
+    if (first && conn->connect_async && !certain && !(exchange->has_owner && ctx_is_of_runtime(&exchange->owner)))
         exchange->has_owner = false;
     exchange->parent_rule = exchange->has_owner ? exchange->owner.rule : OTSHIM_PARENT_NONE;
     /* A runtime's "for nobody" is an answer: the one for whom a pool makes a connection need not be the first to use it. */

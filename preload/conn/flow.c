@@ -388,7 +388,7 @@ static void context_unparsed(struct conn *conn)
 
 static void context_outbound(struct flow *flow)
 {
-    struct ctx owner;
+    struct ctx owner, now;
     if (!flow->response_read)
         return; /* nobody waits for these bytes (a 408 on an idle connection): they tell nothing */
     if (!flow->response_has_owner) {
@@ -397,7 +397,10 @@ static void context_outbound(struct flow *flow)
     }
     owner = flow->response_owner;
     if (ctx_is_of_runtime(&owner)) {
-        ctx_clear(); /* it is asked again: the thread may have gone on to something else, which no read of ours would tell */
+        /* It is asked again: the thread may have gone on to something else, which no read of ours would tell. But for those who say so when it
+         * does, and until then leave it in this context (context/jvm). */
+        if (!(ctx_peek(&now) && now.rule == owner.rule && ctx_same_request(&now, &owner)))
+            ctx_clear();
         return;
     }
     if (owner.rule != OTSHIM_PARENT_INHERITED && owner.rule != OTSHIM_PARENT_ENVIRON)

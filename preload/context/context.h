@@ -49,6 +49,8 @@ static inline bool ctx_is_of_runtime(const struct ctx *ctx)
 {
     return ctx->rule == OTSHIM_PARENT_RUNTIME || ctx->rule == OTSHIM_PARENT_HANDOVER;
 }
+/* What the thread was put into last, whether it is certain or not: for those who put it back with ctx_enter(). */
+bool ctx_peek(struct ctx *out);
 void ctx_enter(const struct ctx *ctx);
 void ctx_leave(const uint8_t span_id[8]);
 void ctx_clear(void);

@@ -37,13 +37,8 @@ static void set(const struct ctx *ctx, bool inherited)
     mine.valid = 1;
 }
 
-bool ctx_current(struct ctx *out)
+bool ctx_peek(struct ctx *out)
 {
-    for (const struct ctx_runtime *runtime = ctx_runtimes; runtime->current != NULL; runtime++) {
-        const int answer = runtime->current(out);
-        if (answer >= 0)
-            return answer == 1;
-    }
     uint32_t change;
     do {
         change = mine.change;
@@ -53,7 +48,17 @@ bool ctx_current(struct ctx *out)
         *out = mine.ctx;
         atomic_signal_fence(memory_order_seq_cst);
     } while (mine.change != change);
-    return out->rule != OTSHIM_PARENT_THREAD || request_is_certain(out);
+    return true;
+}
+
+bool ctx_current(struct ctx *out)
+{
+    for (const struct ctx_runtime *runtime = ctx_runtimes; runtime->current != NULL; runtime++) {
+        const int answer = runtime->current(out);
+        if (answer >= 0)
+            return answer == 1;
+    }
+    return ctx_peek(out) && (out->rule != OTSHIM_PARENT_THREAD || request_is_certain(out));
 }
 
 /* Enters what the thread is in already? Then nothing changes: an inherited context stays one that ends with the next wait. The

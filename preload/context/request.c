@@ -21,6 +21,7 @@
 #define CALL 0x100u
 #define CALLS 0xffffff00u
 #define GENERATION_SHIFT 32
+#define TASK_SHIFT 32
 
 enum manner {
     SERVER,  /* open until its response begins */
@@ -70,7 +71,7 @@ static bool is_open(uint64_t state)
 #define WORKLOADS 65536u /* threads at once; 1 MiB, of which only what is used is touched */
 static _Atomic(struct workload *) workloads;
 /* For threads beyond the table: never certain. */
-static struct workload crowded = {.open = INT64_MAX / 2};
+static struct workload crowded = {.open = UINT32_MAX / 2};
 
 static OTSHIM_TLS struct workload *mine;
 static OTSHIM_TLS uint32_t mine_generation;
@@ -122,12 +123,17 @@ static struct workload *workload(void)
 
 /* ---- requests ---------------------------------------------------------------------------------------------------------------------- */
 
+/* A request that was read in an earlier task of the thread is not counted any more. */
 static void change(struct request *request, uint64_t before, uint64_t after)
 {
     struct workload *of = request->workload;
     bool was = is_open(before), is = is_open(after);
-    if (was != is && of != NULL)
-        atomic_fetch_add_explicit(&of->open, is ? 1 : -1, memory_order_relaxed);
+    if (was == is || of == NULL)
+        return;
+    uint64_t open = atomic_load_explicit(&of->open, memory_order_relaxed);
+    while (open >> TASK_SHIFT == request->task &&
+           !atomic_compare_exchange_weak_explicit(&of->open, &open, is ? open + 1 : open - 1, memory_order_relaxed, memory_order_relaxed))
+        ;
 }
 
 /* Sets and clears bits of a live request's state. */
@@ -160,6 +166,7 @@ void request_begin(struct request *request, struct ctx *ctx, const uint8_t from[
 void request_complete(struct request *request)
 {
     request->workload = workload();
+    request->task = (uint32_t)(atomic_load_explicit(&request->workload->open, memory_order_relaxed) >> TASK_SHIFT);
     mark(request, COMPLETE, 0);
 }
 
@@ -219,11 +226,23 @@ bool request_is_certain(const struct ctx *ctx)
     struct workload *here = known_workload();
     if (here == NULL)
         return true;
-    int64_t open = atomic_load_explicit(&here->open, memory_order_relaxed);
+    uint64_t word = atomic_load_explicit(&here->open, memory_order_relaxed);
+    uint32_t open = (uint32_t)word, task = (uint32_t)(word >> TASK_SHIFT);
     struct request *request = ctx->request;
     if (request == NULL)
         return open == 0;
     uint64_t state = atomic_load_explicit(&request->state, memory_order_acquire);
-    bool own = is_reference(ctx, state) && request->workload == here && is_open(state);
+    bool own = is_reference(ctx, state) && request->workload == here && request->task == task && is_open(state);
     return open == (own ? 1 : 0);
+}
+
+void request_new_task(void)
+{
+    struct workload *here = known_workload();
+    if (here == NULL || here == &crowded)
+        return;
+    uint64_t open = atomic_load_explicit(&here->open, memory_order_relaxed);
+    while ((uint32_t)open != 0 && !atomic_compare_exchange_weak_explicit(&here->open, &open, ((open >> TASK_SHIFT) + 1) << TASK_SHIFT,
+                                                                         memory_order_relaxed, memory_order_relaxed))
+        ;
 }

@@ -20,13 +20,14 @@
 /* The open requests of one thread. */
 struct workload {
     _Atomic uint64_t thread; /* whose; 0: free */
-    _Atomic int64_t open;
+    _Atomic uint64_t open; /* bits 31..0 how many; 63..32 the thread's task: those of earlier ones do not count */
 };
 
 struct request {
     _Atomic uint64_t state; /* request.c */
     _Atomic uint64_t from;  /* the span id of the traceparent that came with it; 0: none */
     struct workload *workload;
+    uint32_t task; /* of the workload, when it was read */
 };
 
 /* By the program's name, once, before anything else. */
@@ -50,6 +51,9 @@ void request_call_end(const struct ctx *ctx);
 
 /* Is this traceparent the one that came with ctx's request, which is still in progress? */
 bool request_came_from(const struct ctx *ctx, const struct ctx *traceparent);
+
+/* The thread begins or ends a task, by the word of a runtime that knows: what it has read before is not what it takes up now. */
+void request_new_task(void);
 
 /* Works this thread, which is in ctx, for nobody else? */
 bool request_is_certain(const struct ctx *ctx);

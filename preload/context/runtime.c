@@ -4,6 +4,7 @@
  * after it, and the generation is still the wanted one. */
 #include "context/runtime.h"
 #include "base/pool.h"
+#include "context/jvm/jvm.h"
 #include "context/node/node.h"
 #include "context/python/frames.h"
 #include "context/python/python.h"
@@ -15,6 +16,7 @@ const struct ctx_runtime ctx_runtimes[] = {
     {.name = "cpython", .current = python_current, .site_keep = frames_keep, .site_words = frames_site_words},
     {.name = "ruby", .current = ruby_current},
     {.name = "node", .current = node_current},
+    {.name = "jvm", .current = jvm_current},
     {.name = NULL},
 };
 

@@ -4,6 +4,7 @@
 #include "conn/flow.h"
 #include "conn/inject.h"
 #include "context/context.h"
+#include "interpose/jvm.h"
 #include "interpose/node.h"
 #include "interpose/openssl.h"
 #include "interpose/python.h"
@@ -56,7 +57,7 @@ WRAP(int, bind, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 WRAP(int, listen, (int fd, int backlog))
 {
     if (watching())
-        PRESERVE_ERRNO((stack_prepare(), python_look(true), node_look(), ruby_look(true), openssl_look()));
+        PRESERVE_ERRNO((stack_prepare(), python_look(true), node_look(), ruby_look(true), openssl_look(), jvm_look(fd, true)));
     int result = REAL(listen)(fd, backlog);
     if (result == 0 && watching())
         PRESERVE_ERRNO(conn_listening(fd));
@@ -89,6 +90,7 @@ static int accept_watched(int fd, struct sockaddr *addr, socklen_t *addrlen, int
         }
         python_look(false);
         openssl_look();
+        jvm_look(fd, false);
         conn_accepted(fd, result, (struct sockaddr *)&own, own_len);
     }
     span_tick();

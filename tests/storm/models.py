@@ -446,8 +446,8 @@ MODELS = [
     # Java
     Model("Java, fixed pool of 16", java(16), owned("url")),
     Model("Java, cached pool", java(0), owned("url"), short=False),
-    Model("Java, hand-over between pools", java(16), free("url", "client", "async", "future", "stages"), requests=500, **KNOWN_WRONG),
-    Model("Java, one pool for all", java(16), free("same"), requests=500, short=False),
+    Model("Java, hand-over between pools", java(16), owned("url", "client", "async", "future", "stages"), requests=300),
+    Model("Java, one pool for all", java(16), owned("same"), requests=500),
     # Ruby
     Model("Puma, 16 threads", puma(0, 16), PUMA, requests=300),
     Model("Puma, 2 workers x 8 threads", puma(2, 8), PUMA, requests=300, short=False),
