@@ -100,13 +100,16 @@ void ctx_waited(void)
 void ctx_read_unwatched(int fd)
 {
     struct stat st;
-    if (ctx_inherited == CTX_BY_ENVIRON && fd == 0)
-        return;
     if (raw_failed(raw_syscall3(SYS_fstat, fd, (long)&st, 0)))
         return;
     mode_t type = st.st_mode & S_IFMT;
-    if (type == S_IFIFO || type == S_IFSOCK || type == 0)
+    if (type != S_IFIFO && type != S_IFSOCK && type != 0)
+        return;
+    if (ctx_inherited && !(ctx_inherited == CTX_BY_ENVIRON && fd == 0))
         ctx_inherited = mine.valid = 0;
+    const struct runtime_listener *listener = runtime_listening();
+    if (runtime_given && listener != NULL && listener->read_unwatched != NULL)
+        listener->read_unwatched();
 }
 
 /* The runtime is asked as if this were still the parent: it will not find its context again, or not know the child at all. */

@@ -22,6 +22,7 @@ const struct ctx_runtime ctx_runtimes[] = {
 
 _Atomic(const struct runtime_listener *) runtime_listener;
 OTSHIM_TLS bool runtime_starts_thread;
+OTSHIM_TLS volatile uint8_t runtime_given;
 
 static char *append(char *at, const char *end, const char *text)
 {

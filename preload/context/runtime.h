@@ -80,11 +80,16 @@ struct runtime_listener {
     /* A thread was started while runtime_starts_thread was true, for ctx: the first that is done on the new thread. NULL in an adapter that never
      * raises it. */
     void (*started)(const struct ctx *ctx);
+    /* With runtime_given: the thread read from a pipe, a socket or the like that is not watched. May be NULL. Async-signal-safe. */
+    void (*read_unwatched)(void);
 };
 
 /* The calling thread is in a function of its runtime that starts a thread of the runtime's own: where it ends to work for its creator's
  * request is the runtime's to say (started), not that of rule 3. */
 extern OTSHIM_TLS bool runtime_starts_thread;
+
+/* Not 0: by what the runtime knows this thread has been given work that it may lose again. One load for those who ask at every read or lock. */
+extern OTSHIM_TLS volatile uint8_t runtime_given;
 
 extern _Atomic(const struct runtime_listener *) runtime_listener;
 

@@ -23,7 +23,7 @@ static void after_recv(const struct watch *watch, const struct iovec *iov, size_
 /* A descriptor that is not watched was read from: see ctx_read_unwatched. errno is the call's. */
 static inline ssize_t unwatched(int fd, ssize_t result)
 {
-    if (OTSHIM_UNLIKELY(ctx_inherited) && result > 0 && !otshim_quiet && otshim_active)
+    if (OTSHIM_UNLIKELY(ctx_inherited | runtime_given) && result > 0 && !otshim_quiet && otshim_active)
         ctx_read_unwatched(fd);
     return result;
 }

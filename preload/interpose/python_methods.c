@@ -37,6 +37,9 @@ struct method_def {
 };
 #define FAST_KEYWORDS 0x82 /* METH_FASTCALL | METH_KEYWORDS: (self, arguments, how many, their names) */
 
+#define TYPE 8
+#define TYPE_NAME 24
+
 /* Written before the function is exchanged, with the GIL, and never again. */
 static any_function plain_start, plain_start_joinable, plain_lock_acquire, plain_lock_acquire_lock, plain_lock_enter,
     plain_rlock_acquire, plain_rlock_enter, plain_pop, plain_popleft, plain_set_result, plain_put, plain_get, plain_get_nowait;
@@ -50,7 +53,7 @@ static void look_for_queue(void);
 
 static inline void takes(void)
 {
-    if (OTSHIM_UNLIKELY(python_given != PYTHON_GIVEN_NOTHING) && python_usable())
+    if (OTSHIM_UNLIKELY(runtime_given != PYTHON_GIVEN_NOTHING) && python_usable())
         python_given_takes();
 }
 
@@ -125,16 +128,22 @@ static void *set_result(ARGUMENTS)
     return plain_set_result(PASSED_ON);
 }
 
+/* By its class, concurrent.futures.thread's. One of that name of somebody else's does no harm: only that module's worker is given what was kept. */
+static inline bool is_job(const void *item)
+{
+    return strcmp(*(const char **)(*(char **)((char *)item + TYPE) + TYPE_NAME), "_WorkItem") == 0;
+}
+
 static void *queue_put(ARGUMENTS)
 {
-    if ((intptr_t)c > 0 && python_usable())
+    if ((intptr_t)c > 0 && is_job(*(void **)b) && python_usable())
         python_job_put(*(void **)b);
     return plain_put(PASSED_ON);
 }
 
 static void *taken(void *item)
 {
-    if (item != NULL && python_usable())
+    if (item != NULL && (OTSHIM_UNLIKELY(runtime_given) || OTSHIM_UNLIKELY(python_jobs != 0)) && python_usable())
         python_job_taken(item);
     return item;
 }
@@ -151,8 +160,6 @@ static void *queue_get_nowait(ARGUMENTS)
 
 /* ---- exchanging them --------------------------------------------------------------------------------------------------------------------------- */
 
-#define TYPE 8
-#define TYPE_NAME 24
 #define FUNCTION_DEF 16 /* PyCFunctionObject.m_ml */
 #define METHOD_DEF 40   /* PyMethodDescrObject.d_method; both the same from 3.8 to 3.13 */
 

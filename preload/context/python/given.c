@@ -26,8 +26,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-OTSHIM_TLS volatile uint8_t python_given;
-
 static OTSHIM_TLS struct {
     bool judged; /* the thread's function is the program's own */
     uint32_t fork_generation;
@@ -36,19 +34,19 @@ static OTSHIM_TLS struct {
 
 static void give(uint8_t kind, const struct ctx *ctx, uint8_t rule)
 {
-    python_given = 0;
+    runtime_given = 0;
     atomic_signal_fence(memory_order_seq_cst);
     mine.judged = false;
     mine.fork_generation = otshim_fork_generation;
     mine.ctx = *ctx;
     mine.ctx.rule = rule;
     atomic_signal_fence(memory_order_seq_cst);
-    python_given = kind;
+    runtime_given = kind;
 }
 
 void python_given_end(void)
 {
-    python_given = 0;
+    runtime_given = 0;
 }
 
 /* ---- whose code is it? ------------------------------------------------------------------------------------------------------------------ */
@@ -77,12 +75,12 @@ static bool is(struct python_text text, const char *expected)
 static enum code code_of(const void *frame)
 {
     struct python_text file = python_stack_file(frame);
-    if (memmem(file.bytes, file.len, "/site-packages/", 15) != NULL || memmem(file.bytes, file.len, "/dist-packages/", 15) != NULL)
-        return LIBRARY;
-    if (file.len > 8 && memcmp(file.bytes, "<frozen ", 8) == 0)
-        return LIBRARY;
-    if (library_len == 0 || file.len < library_len || memcmp(file.bytes, library, library_len) != 0)
-        return PROGRAM;
+    if (library_len == 0 || file.len < library_len || memcmp(file.bytes, library, library_len) != 0) {
+        bool others = memmem(file.bytes, file.len, "/site-packages/", 15) != NULL ||
+                      memmem(file.bytes, file.len, "/dist-packages/", 15) != NULL ||
+                      (file.len > 8 && memcmp(file.bytes, "<frozen ", 8) == 0);
+        return others ? LIBRARY : PROGRAM;
+    }
     file.bytes += library_len;
     file.len -= library_len;
     if (is(file, "threading.py"))
@@ -104,19 +102,19 @@ static void judge_thread(void)
     if (oldest == PROGRAM)
         mine.judged = true;
     else if (oldest != THREADING)
-        python_given = 0;
+        runtime_given = 0;
 }
 
 bool python_given_now(struct ctx *out)
 {
-    if (OTSHIM_LIKELY(python_given == PYTHON_GIVEN_NOTHING))
+    if (OTSHIM_LIKELY(runtime_given == PYTHON_GIVEN_NOTHING))
         return false;
     if (mine.fork_generation != otshim_fork_generation)
-        python_given = 0;
-    if (python_given == PYTHON_GIVEN_THREAD && !mine.judged)
+        runtime_given = 0;
+    if (runtime_given == PYTHON_GIVEN_THREAD && !mine.judged)
         judge_thread();
     *out = mine.ctx;
-    return python_given == PYTHON_GIVEN_JOB || (python_given == PYTHON_GIVEN_THREAD && mine.judged);
+    return runtime_given == PYTHON_GIVEN_JOB || (runtime_given == PYTHON_GIVEN_THREAD && mine.judged);
 }
 
 /* ---- where it ends ------------------------------------------------------------------------------------------------------------------------- */
@@ -151,14 +149,21 @@ void python_given_takes(void)
         return;
     if (queue ? !takes : threading && takes_nothing(name))
         return;
-    if (queue || waits || python_given == PYTHON_GIVEN_THREAD)
-        python_given = 0;
+    if (queue || waits || runtime_given == PYTHON_GIVEN_THREAD)
+        runtime_given = 0;
+}
+
+/* What a child process says is an answer; anything else may be work: of multiprocessing's queues and pools, or of the program's own pipes. */
+void python_given_read(void)
+{
+    if (!python_stack_is_within(python_thread(), "/subprocess.py", NULL))
+        runtime_given = 0;
 }
 
 /* ---- jobs ------------------------------------------------------------------------------------------------------------------------------------ */
 
-#define JOBS 8192u /* in all queues at once; what is beyond stays without a request */
-#define WINDOW 8u  /* where an object may be, from the place that its address gives */
+#define JOBS 65536u /* in all queues at once; what is beyond stays without a request */
+#define WINDOW 8u   /* where an object may be, from the place that its address gives */
 
 static struct job {
     const void *item; /* NULL: free */
@@ -166,6 +171,7 @@ static struct job {
     struct ctx ctx;
 } * jobs;
 static uint32_t youngest;
+uint32_t python_jobs;
 
 static inline struct job *window_of(const void *item)
 {
@@ -206,9 +212,12 @@ void python_job_put(const void *item)
     struct ctx ctx;
     struct job *job;
     if (!ctx_current(&ctx)) {
-        if ((job = job_find(item)) != NULL)
-            job->item = NULL; /* of an object that was at this address before */
+        if ((job = job_find(item)) != NULL) { /* of an object that was at this address before */
+            job->item = NULL;
+            python_jobs--;
+        }
     } else if ((job = job_place(item)) != NULL) {
+        python_jobs += job->item == NULL;
         *job = (struct job){item, otshim_fork_generation, youngest++, ctx};
     }
 }
@@ -222,13 +231,14 @@ void python_job_taken(const void *item)
     if (job != NULL) {
         found = *job;
         job->item = NULL;
+        python_jobs--;
     }
     if (taker == EXECUTOR && is(python_stack_name(frame), "_worker")) {
-        python_given = 0;
+        runtime_given = 0;
         if (job != NULL && found.fork_generation == otshim_fork_generation)
             give(PYTHON_GIVEN_JOB, &found.ctx, OTSHIM_PARENT_HANDOVER);
     } else if (taker == PROGRAM) {
-        python_given = 0;
+        runtime_given = 0;
     }
 }
 

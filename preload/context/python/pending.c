@@ -136,7 +136,13 @@ static void received(const struct runtime_ref *conn, const struct ctx *ctx)
         runtime_conn_take(conn); /* a task that reads for itself */
 }
 
-const struct runtime_listener python_listener = {accepted, received, clear, python_given_start};
+const struct runtime_listener python_listener = {
+    .accepted = accepted,
+    .received = received,
+    .idle = clear,
+    .started = python_given_start,
+    .read_unwatched = python_given_read,
+};
 
 /* Is what is pending meant for what runs now? */
 static inline bool pending_for(const void *thread)

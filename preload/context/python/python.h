@@ -140,8 +140,9 @@ const void *python_stack_newest(const void *thread); /* its newest frame; NULL: 
 const void *python_stack_older(const void *frame);   /* NULL: it was the oldest */
 struct python_text python_stack_file(const void *frame);
 struct python_text python_stack_name(const void *frame);
-bool python_stack_in_coroutine(const void *thread);                                      /* does a coroutine run? */
-bool python_stack_is_within(const void *thread, const char *file_end, const char *name); /* does this function run? */
+bool python_stack_in_coroutine(const void *thread); /* does a coroutine run? */
+bool python_stack_is_within(const void *thread, const char *file_end,
+                            const char *name); /* does this function (NULL: any of the file) run? */
 bool python_stack_ready(void);
 /* frames.c: the layout of this version fits the stack of the calling thread. Tested by the first who asks, without touching memory that may not
  * be there: before anybody follows a pointer by it. */
@@ -150,15 +151,17 @@ bool frames_fit(const void *thread);
 const char *python_stack_calibrate(unsigned minor);
 
 /* ---- given.c: work that was given to this thread ------------------------------------------------------------------------------------------ */
+/* what runtime_given (context/runtime.h) says here */
 enum python_given { PYTHON_GIVEN_NOTHING, PYTHON_GIVEN_THREAD, PYTHON_GIVEN_JOB };
-extern OTSHIM_TLS volatile uint8_t python_given;       /* one load for those who ask at every lock */
 bool python_given_library(const char *threading_file); /* where the standard library lies; false: not to be said */
 void python_given_start(const struct ctx *ctx);        /* this thread was started for ctx */
 bool python_given_now(struct ctx *out);
 void python_given_takes(void); /* with something given: the code that runs takes a lock, or the end of a deque */
+void python_given_read(void);  /* ... has read from a pipe or the like */
 void python_given_end(void);
 /* With the GIL: a job was put into the queue of a thread pool; something was taken from a queue. */
 void python_job_put(const void *item);
-void python_job_taken(const void *item);
+void python_job_taken(const void *item); /* only needed if something is given, or there are jobs */
+extern uint32_t python_jobs;             /* how many are known to be in queues */
 
 #endif

@@ -20,6 +20,7 @@
 #define FRAMES_MAX 4096
 #define FRAMES_COMPARED 8
 #define DIRECT UINT16_MAX
+#define OLDEST_KNOWN 8
 #define NEWEST_KNOWN 13
 #define TYPE 8
 #define TEXT_LENGTH 16
@@ -119,10 +120,10 @@ static bool ends_with(struct python_text text, const char *end, size_t len)
 
 bool python_stack_is_within(const void *thread, const char *file_end, const char *name)
 {
-    const size_t len = strlen(name);
+    const size_t len = name != NULL ? strlen(name) : 0;
     for (const void *frame = python_stack_newest(thread); frame != NULL; frame = python_stack_older(frame)) {
         struct python_text text = python_stack_name(frame);
-        if (text.len == len && memcmp(text.bytes, name, len) == 0 &&
+        if ((name == NULL || (text.len == len && memcmp(text.bytes, name, len) == 0)) &&
             ends_with(python_stack_file(frame), file_end, strlen(file_end)))
             return true;
     }
@@ -194,7 +195,7 @@ static const char *compare(const struct frames *of, const void *thread)
 
 const char *python_stack_calibrate(unsigned minor)
 {
-    if (minor > NEWEST_KNOWN)
+    if (minor < OLDEST_KNOWN || minor > NEWEST_KNOWN)
         return "the frames of this version are not known";
     const void *thread = python_thread();
     const struct frames *of = known_layouts;

@@ -11,7 +11,7 @@ each after a sleep of up to ms milliseconds, and fails if one of them does.
     late     the calls are made by a thread that goes on after the response
     queue    each call by a worker thread that takes it from a queue.Queue; the workers are started by requests, when there are too few
     simple   ... from a queue.SimpleQueue
-    hand     ... from a list with a lock, or with a condition, or from a deque
+    hand     ... from a list with a lock, or with a condition, from a deque, or through a pipe
     dummy    each call by a multiprocessing.pool.ThreadPool that a request started
     spawn    each call by a curl that is started for it"""
 
@@ -167,11 +167,26 @@ class Polled:
                 time.sleep(0.001)
 
 
+class Piped:
+    """A multiprocessing queue, which is a pipe; what goes through it must be small."""
+
+    def __init__(self):
+        self.queue, self.items = multiprocessing.SimpleQueue(), {}
+
+    def put(self, item):
+        self.items[id(item)] = item
+        self.queue.put(id(item))
+
+    def get(self):
+        return self.items.pop(self.queue.get())
+
+
 class Workers:
-    """Up to eight threads, each started by the request that finds none idle, and gone after some calls."""
+    """Up to eight threads, each started by some request and gone after some calls. They take nothing but what is in the queue: no lock of their own
+    would give them away."""
 
     def __init__(self, calls):
-        self.calls, self.lock, self.idle, self.threads = calls, threading.Lock(), 0, 0
+        self.calls, self.lock, self.started, self.gone = calls, threading.Lock(), 0, []
 
     def run(self):
         for _ in range(20):
@@ -181,42 +196,34 @@ class Workers:
                 results.append(None)
             except Exception as e:
                 results.append(e)
-            with self.lock:
-                self.idle += 1
-        with self.lock:
-            self.idle -= 1
-            self.threads -= 1
-            missing = self.threads == 0
-        if missing:
-            self.start()
+        self.gone.append(self)
 
-    def start(self):
+    def start_some(self, chance):
         with self.lock:
-            self.threads += 1
-            self.idle += 1
-        threading.Thread(target=self.run, daemon=True).start()
+            alive = self.started - len(self.gone)
+            more = alive == 0 or (alive < 8 and random.random() < chance)
+            self.started += more
+        if more:
+            threading.Thread(target=self.run, daemon=True).start()
 
     def call(self, path, ms):
-        with self.lock:
-            self.idle -= 1
-            few = self.idle < 0 and self.threads < 8
-        if few:
-            self.start()
         results = []
+        self.start_some(0.2)
         self.calls.put((path, ms, results))
         while not results:
             time.sleep(0.0005)
+            self.start_some(0)
         if results[0] is not None:
             raise results[0]
 
 
 workers = {"queue": Workers(queue.Queue()), "simple": Workers(queue.SimpleQueue()), "list": Workers(List()), "waited": Workers(Waited()),
-           "polled": Workers(Polled())}
+           "polled": Workers(Polled()), "piped": Workers(Piped())}
 dummies = []
 
 
 def hand(path, ms):
-    workers[random.choice(("list", "waited", "polled"))].call(path, ms)
+    workers[random.choice(("list", "waited", "polled", "piped"))].call(path, ms)
 
 
 def dummy(path, ms):
