@@ -318,8 +318,8 @@ static const struct runtime runtimes[] = {
      "a thread or process per request (Puma, WEBrick, Unicorn) is exact; fiber schedulers (Falcon) share threads, and a call whose "
      "request is "
      "not certain becomes the root of its own trace, and so does one made by a thread that a handler has started"},
-    {"php-fpm", "PHP-FPM", true,
-     "requests arrive by FastCGI, which is not read: calls of a script are the roots of their own traces"},
+    {"php-fpm", "PHP-FPM", false,
+     "a request per process is exact, and so is what a script does after fastcgi_finish_request(); requests arrive by FastCGI"},
     {"php", "PHP", false, "a request per process is exact"},
     {"perl", "Perl", false, "a request per process is exact; event loops (Mojolicious, AnyEvent) share it"},
     {"dotnet", ".NET", true,

@@ -232,11 +232,49 @@ def apache_php_fpm(lab, name, port, to, mpm="event", options=""):
     return [need("apache2"), "-f", lab.file(f"{name}.conf", APACHE_PHP_FPM.format(**facts)), "-DFOREGROUND"]
 
 
-def fcgiwrap(lab, name, port):
-    """CGI programs by FastCGI; a process for each request."""
+APACHE_CGI = """
+ServerName localhost
+ServerRoot {directory}
+PidFile {directory}/{name}.pid
+DefaultRuntimeDir {directory}
+Mutex posixsem
+ErrorLog /dev/stderr
+User www-data
+Group www-data
+Listen 127.0.0.1:{port}
+LoadModule mpm_{mpm}_module {modules}/mod_mpm_{mpm}.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule {cgi}_module {modules}/mod_{cgi}.so
+{socket}
+StartServers 1
+MaxRequestWorkers 25
+DocumentRoot {directory}/cgi
+<Directory {directory}/cgi>
+    Require all granted
+    Options ExecCGI
+    SetHandler cgi-script
+</Directory>
+"""
+
+
+def apache_cgi(lab, name, port, mpm="prefork", cgi="cgi"):
+    """httpd that starts a process for each request, with an environment of its own making."""
+    modules = Path("/usr/lib/apache2/modules")
+    cgi_site(lab)
+    socket = f"ScriptSock {lab.directory}/cgid.sock" if cgi == "cgid" else ""
+    facts = dict(directory=lab.directory, name=name, port=port, modules=modules, mpm=mpm, cgi=cgi, socket=socket)
+    return [need("apache2"), "-f", lab.file(f"{name}.conf", APACHE_CGI.format(**facts)), "-DFOREGROUND"]
+
+
+def cgi_site(lab):
     site = shutil.copytree(PROGRAMS / "cgi", lab.directory / "cgi", dirs_exist_ok=True)
     for program in site.iterdir():
         program.chmod(0o755)
+
+
+def fcgiwrap(lab, name, port):
+    """CGI programs by FastCGI; a process for each request."""
+    cgi_site(lab)
     return [need("fcgiwrap"), "-f", "-c", 2, "-s", f"tcp:127.0.0.1:{port}"]
 
 

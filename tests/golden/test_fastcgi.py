@@ -312,3 +312,36 @@ def test_cgi_by_fcgiwrap(lab):
                 leaf SERVER GET /leaf/1 200
         """
     )
+
+
+def test_cgi_of_apache(lab):
+    """mod_cgi: a fork and an exec in the middle of the request. The program goes on with it by TRACEPARENT."""
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(programs.apache_cgi, "front")
+    lab.get(front, f"/answer.cgi?url={leaf.url('/leaf/1')}")
+    lab.expect(
+        """
+        front SERVER GET /answer.cgi 200
+          front INTERNAL tcp.connect 127.0.0.1:{leaf}
+          front CLIENT GET http://127.0.0.1:{leaf}/leaf/1 200
+            leaf SERVER GET /leaf/1 200
+        """
+    )
+
+
+def test_cgi_of_apache_by_its_daemon(lab):
+    """mod_cgid: the program is started by a process that knows nothing of the request, at the word of one that has it: nobody's."""
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(programs.apache_cgi, "front", mpm="event", cgi="cgid")
+    lab.get(front, f"/answer.cgi?url={leaf.url('/leaf/1')}")
+    lab.expect(
+        f"""
+        front SERVER GET /answer.cgi 200
+          front INTERNAL unix.connect {{dir}}/cgid.sock.{front.pid}
+          front INTERNAL unix.connect {{dir}}/cgid.sock.{front.pid}
+
+        front CLIENT GET http://127.0.0.1:{{leaf}}/leaf/1 200
+          front INTERNAL tcp.connect 127.0.0.1:{{leaf}}
+          leaf SERVER GET /leaf/1 200
+        """
+    )

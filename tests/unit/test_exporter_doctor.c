@@ -201,6 +201,7 @@ static void runtimes(void **state)
     assert_string_equal(inspect_runtime("python3.13t")->name, "CPython");
     assert_string_equal(inspect_runtime("/usr/bin/node")->name, "Node.js");
     assert_string_equal(inspect_runtime("/usr/sbin/php-fpm8.2")->name, "PHP-FPM");
+    assert_false(inspect_runtime("/usr/sbin/php-fpm8.2")->partly);
     assert_string_equal(inspect_runtime("php8.2")->name, "PHP");
     assert_string_equal(inspect_runtime("/usr/lib/jvm/bin/java")->name, "the Java virtual machine");
     assert_null(inspect_runtime("/usr/bin/nodejs-thing"));

@@ -218,6 +218,62 @@ static void test_client(void **unused)
     assert_int_equal(span->trace_flags, 0x100);
 }
 
+/* A request that came by FastCGI: what the server in front says of its client, and what the program said that failed. */
+static void test_fastcgi_server(void **unused)
+{
+    (void)unused;
+    begin(OTSHIM_SPAN_SERVER);
+    rec.protocol = OTSHIM_PROTOCOL_FASTCGI;
+    rec.version = 10;
+    rec.transport = OTSHIM_TRANSPORT_UNIX;
+    rec.peer = rec.local = (struct otshim_addr){.family = 1};
+    rec.status = 500;
+    request("GET", "/a.php?x=1", "shop.example");
+    add(OTSHIM_ATTR_X_FORWARDED_FOR, "203.0.113.7");
+    add(OTSHIM_ATTR_X_FORWARDED_PROTO, "https");
+    add(OTSHIM_ATTR_ERROR_TEXT, "PHP message: PHP Fatal error:  Uncaught");
+    make();
+    assert_string_equal(print(got), "GET SERVER ERROR: PHP message: PHP Fatal error:  Uncaught\n"
+                                    "http.request.method=GET\n"
+                                    "url.path=/a.php\n"
+                                    "url.query=x=1\n"
+                                    "url.scheme=https\n"
+                                    "server.address=shop.example\n"
+                                    "client.address=203.0.113.7\n"
+                                    "http.response.status_code=500\n"
+                                    "network.protocol.name=fastcgi\n"
+                                    "network.protocol.version=1.0\n"
+                                    "network.transport=unix\n"
+                                    "error.type=500");
+}
+
+/* The URL is whose it is; the server is who is asked. */
+static void test_fastcgi_client(void **unused)
+{
+    (void)unused;
+    begin(OTSHIM_SPAN_CLIENT);
+    rec.protocol = OTSHIM_PROTOCOL_FASTCGI;
+    rec.version = 10;
+    rec.status = 200;
+    request("GET", "/a.php?x=1", "shop.example");
+    add(OTSHIM_ATTR_X_FORWARDED_PROTO, "https");
+    make();
+    assert_string_equal(value("url.full"), "https://shop.example/a.php?x=1");
+    assert_string_equal(value("server.address"), "10.0.0.7");
+    assert_string_equal(value("server.port"), "8080");
+    assert_string_equal(value("network.protocol.name"), "fastcgi");
+    begin(OTSHIM_SPAN_CLIENT);
+    rec.protocol = OTSHIM_PROTOCOL_FASTCGI;
+    rec.transport = OTSHIM_TRANSPORT_UNIX;
+    rec.peer = rec.local = (struct otshim_addr){.family = 1};
+    request("GET", "/a.php", "shop.example");
+    add(OTSHIM_ATTR_SOCKET_PATH, "/run/php.sock");
+    make();
+    assert_string_equal(value("url.full"), "http://shop.example/a.php");
+    assert_string_equal(value("server.address"), "/run/php.sock");
+    assert_string_equal(value("server.port"), "(none)");
+}
+
 static void test_connect(void **unused)
 {
     (void)unused;
@@ -649,6 +705,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_server),
         cmocka_unit_test(test_client),
+        cmocka_unit_test(test_fastcgi_server),
+        cmocka_unit_test(test_fastcgi_client),
         cmocka_unit_test(test_connect),
         cmocka_unit_test(test_dns),
         cmocka_unit_test(test_tls),

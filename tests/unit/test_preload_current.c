@@ -135,6 +135,44 @@ static void test_open_requests_of_a_runtime(void **state)
     ctx_clear();
 }
 
+/* One request at a time, until the next is taken up. */
+static void test_workers(void **state)
+{
+    (void)state;
+    static const char *const workers[] = {"php-fpm", "php-fpm8.2", "php-cgi8.2"}, *const others[] = {"php8.2", "php-fp", "nginx"};
+    for (size_t i = 0; i < 3; i++) {
+        request_init(others[i]);
+        assert_false(request_outlives_response());
+    }
+    for (size_t i = 0; i < 3; i++) {
+        request_init("nginx");
+        request_init(workers[i]);
+        assert_true(request_outlives_response());
+    }
+}
+
+/* Is a traceparent the one that came with the request? */
+static void test_came_from(void **state)
+{
+    (void)state;
+    static struct request a;
+    struct ctx caller = make(1), ours = make(2), other = make(3);
+    memcpy(ours.trace_id, caller.trace_id, sizeof ours.trace_id);
+    assert_false(request_came_from(&ours, &caller)); /* of no request */
+    request_begin(&a, &ours, caller.span_id);
+    assert_true(request_came_from(&ours, &caller));
+    assert_false(request_came_from(&ours, &other));
+    memcpy(other.span_id, caller.span_id, sizeof other.span_id);
+    assert_false(request_came_from(&ours, &other)); /* the same span id in another trace */
+    struct ctx before = ours;
+    request_end(&a);
+    assert_false(request_came_from(&ours, &caller));
+    request_begin(&a, &ours, NULL); /* the same object, another request */
+    assert_false(request_came_from(&ours, &caller));
+    assert_false(request_came_from(&before, &caller));
+    request_end(&a);
+}
+
 /* Each thread has its own; one that only reads responses has none. */
 static void *answer_elsewhere(void *arg)
 {
@@ -321,6 +359,8 @@ int main(void)
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_open_requests_of_a_proxy),
         cmocka_unit_test(test_open_requests_of_a_runtime),
+        cmocka_unit_test(test_workers),
+        cmocka_unit_test(test_came_from),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
