@@ -132,7 +132,7 @@ static void on_response(struct flow *flow, const struct proto_event *event)
     }
     switch (event->type) {
     case PROTO_FIELD:
-        if (event->field == PROTO_ERROR_TEXT)
+        if (event->field == PROTO_ERROR_TEXT && exchange->head_done) /* else it would get among the request's own texts */
             exchange_text(exchange, event);
         break;
     case PROTO_BEGIN:

@@ -184,6 +184,21 @@ def test_content(lab, size):
     )
 
 
+def test_a_large_response(lab):
+    """PHP writes the content of large records in calls of their own; nginx reads it bit by bit."""
+    _, front = start_php(lab)
+    length = len(lab.get(front, "/answer.php?size=3000000"))
+    lab.expect(
+        f"""
+        front SERVER GET /answer.php 200 http.response.body.size={length}
+          front INTERNAL tcp.connect 127.0.0.1:{{php}}
+          front CLIENT GET http://127.0.0.1:{{front}}/answer.php 200 http.response.body.size={length}
+            php SERVER GET /answer.php 200 http.response.body.size={length}
+        """,
+        show=["http.response.body.size"],
+    )
+
+
 def test_content_of_unknown_length(lab):
     """nginx passes on what comes, as it comes, with an empty CONTENT_LENGTH."""
     _, front = start_php(lab, more="fastcgi_request_buffering off;")
