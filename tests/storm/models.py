@@ -235,11 +235,20 @@ def nginx(workers, keepalive):
 SPLIT_PATH = "fastcgi_split_path_info ^(.+[.]php)(/.*)$; fastcgi_param PATH_INFO $fastcgi_path_info;"
 
 
+def start_php(lab, unix=False):
+    return lab.start(programs.php_fpm, "php", env={"LEAF_PORT": str(leaf_port(lab))}, site=HERE / "php", workers=16, unix=unix)
+
+
+def apache_php_fpm(mpm, options=""):
+    """httpd, and PHP-FPM behind it."""
+    return lambda lab, name, port: apache(mpm, PROXY_FCGI, php=start_php(lab).port, options=options)(lab, name, port)
+
+
 def php_fpm(workers, kept=False, unix=False):
     """nginx, and PHP-FPM with 16 workers behind it, of which a kept connection holds one. In the storm's path is the script and what is asked of it."""
 
     def start(lab, name, port):
-        php = lab.start(programs.php_fpm, "php", env={"LEAF_PORT": str(leaf_port(lab))}, site=HERE / "php", workers=16, unix=unix)
+        php = start_php(lab, unix)
         at = f"unix:{programs.php_socket(lab, 'php')}" if unix else f"127.0.0.1:{php.port}"
         http = f"upstream php {{ server {at}; keepalive 4; }}" if kept else ""
         more = SPLIT_PATH + ("fastcgi_keep_conn on;" if kept else "")
@@ -310,6 +319,18 @@ DocumentRoot {site}
 </FilesMatch>
 """
 
+PROXY_FCGI = """
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_fcgi_module {modules}/mod_proxy_fcgi.so
+StartServers 2
+ServerLimit 4
+ThreadsPerChild 32
+ThreadLimit 32
+MaxRequestWorkers 128
+ProxyFCGIBackendType FPM
+ProxyPass / fcgi://127.0.0.1:{php}{site}/ {options}
+"""
+
 THREADED_PROXY = """
 LoadModule proxy_module {modules}/mod_proxy.so
 LoadModule proxy_http_module {modules}/mod_proxy_http.so
@@ -326,7 +347,7 @@ def apache(mpm, rest, **facts):
     def start(lab, name, port):
         modules = Path("/usr/lib/apache2/modules")
         command = programs.need("apache2")
-        if "php" in rest and not (modules / "libphp8.2.so").exists():
+        if "php_module" in rest and not (modules / "libphp8.2.so").exists():
             pytest.skip("mod_php is not installed")
         # a copy: the checkout may be where www-data cannot read
         site = lab.directory / "site"
@@ -385,6 +406,10 @@ MODELS = [
     Model("PHP, Apache prefork", apache("prefork", PREFORK_PHP), owned("curl", "fopen"), path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64),
     Model("PHP-FPM behind nginx", php_fpm(1), owned("curl", "fopen"), path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64),
     Model("PHP-FPM behind nginx, 2 workers, Unix socket, kept", php_fpm(2, kept=True, unix=True), owned("curl", "fopen"),
+          path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64, short=False),
+    Model("PHP-FPM behind Apache event", apache_php_fpm("event"), owned("curl", "fopen"), path="/call.php/KIND/ID?calls=CALLS&ms=MS",
+          clients=64, short=False),
+    Model("PHP-FPM behind Apache worker, kept", apache_php_fpm("worker", "enablereuse=on max=2"), owned("curl", "fopen"),
           path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64, short=False),
     # Python, a thread or process for a request
     Model("gunicorn sync x4, Flask", gunicorn("flask_app:app", workers=4), SYNC, clients=64, requests=300, modules=("flask",)),
