@@ -91,7 +91,8 @@ static const struct exchange exchanges[] = {
        0},
       {'>', PARAMS, 1, "\020\001HTTP_TRACEPARENX1\021\001HTTP_TRACEPARENTT2\001\001X3\005\001HTTP_4", 0},
       {'>', PARAMS, 1, "", 0}},
-     ">BEGIN@0 SCRIPT_NAME='/s' QUERY_STRING='a=b' SERVER_NAME='n' REMOTE_ADDR='1.2.3.4' SCHEME='https' USER_AGENT='u' FORWARDED='f' X_FORWARDED_FOR='g' X_FORWARDED_PROTO='h' TRACEPARENT='i' TRACESTATE='j' TRACEPARENT='k' HEAD@339 1.0 id=1"},
+     ">BEGIN@0 SCRIPT_NAME='/s' QUERY_STRING='a=b' SERVER_NAME='n' REMOTE_ADDR='1.2.3.4' SCHEME='https' USER_AGENT='u' "
+     "FORWARDED='f' X_FORWARDED_FOR='g' X_FORWARDED_PROTO='h' TRACEPARENT='i' TRACESTATE='j' TRACEPARENT='k' HEAD@339 1.0 id=1"},
     {"header lines in pieces, a redirect",
      {{'>', BEGIN, 1, RESPONDER, 0},
       {'>', PARAMS, 1, "", 0},
