@@ -401,7 +401,7 @@ void names_done(const struct names_lookup *l, const struct ctx *ctx, const struc
     struct name_set *base = l->error == 0 && l->nanswers > 0 ? sets_made() : NULL;
     for (unsigned i = 0; base != NULL && i < l->nanswers; i++)
         learn(base, &l->answers[i], l->name, l->name_len);
-    if (ctx != NULL || l->error != 0 || l->nanswers == 0)
+    if (ctx != NULL || l->error != 0 || l->nanswers == 0 || l->alone)
         names_write(l, ctx, site);
     else
         wait_for_connect(l);

@@ -20,6 +20,7 @@ struct names_lookup {
     int32_t error; /* EAI_*, negative; 0: it found something */
     uint16_t name_len;
     uint8_t nanswers;
+    bool alone;                                /* whose it was cannot be told: no connect may adopt it */
     char name[OTSHIM_NAME_MAX];                /* not terminated */
     struct otshim_addr answers[NAMES_ANSWERS]; /* port 0 */
 };

@@ -15,6 +15,7 @@
 #include "conn/conn.h"
 #include "context/node/node.h"
 #include "interpose/lookup.h"
+#include "interpose/resolve.h"
 #include "span/span.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -59,6 +60,7 @@ struct node_version {
     X(int, CallFunction, "napi_call_function",                                                                                     \
       (napi_env env, napi_value self, napi_value function, size_t argc, const napi_value *argv, napi_value *result))               \
     X(int, GetInt32, "napi_get_value_int32", (napi_env env, napi_value value, int32_t * result))                                   \
+    X(int, GetString, "napi_get_value_string_utf8", (napi_env env, napi_value value, char *buf, size_t size, size_t *result))      \
     X(int, GetBool, "napi_get_value_bool", (napi_env env, napi_value value, bool *result))                                         \
     X(int, Boolean, "napi_get_boolean", (napi_env env, bool value, napi_value *result))                                            \
     X(int, Undefined, "napi_get_undefined", (napi_env env, napi_value * result))                                                   \
@@ -137,6 +139,30 @@ static napi_value ask(napi_env env, napi_callback_info info)
     return result;
 }
 
+/* lookup(name, begins): a name is about to be looked up, or was not after all. lookup(): not all are told. */
+static napi_value lookup(napi_env env, napi_callback_info info)
+{
+    napi_value args[2] = {NULL, NULL};
+    size_t argc = 2, len = 0;
+    char name[OTSHIM_NAME_MAX + 4]; /* a name that is longer than the limit shows as such */
+    bool begins = false;
+    struct ctx ignored;
+    if (api.CallbackInfo(env, info, &argc, args, NULL, NULL) != NAPI_OK)
+        return NULL;
+    int error = errno;
+    if (argc < 2)
+        node_lookups_noted(false);
+    else if (api.GetString(env, args[0], name, sizeof name, &len) == NAPI_OK && api.GetBool(env, args[1], &begins) == NAPI_OK &&
+             !resolve_is_number(name)) {
+        if (begins)
+            node_lookup_note(name, len);
+        else
+            node_lookup_take(name, len, &ignored);
+    }
+    errno = error;
+    return NULL;
+}
+
 /* The thread's environment ends: no JavaScript of it will run any more. */
 static void forget(void *slot)
 {
@@ -178,7 +204,7 @@ static void learn_version(napi_env env)
 
 static bool run(napi_env env, struct node_slot *slot)
 {
-    napi_value script, adapter, undefined, buffer, args[5], result;
+    napi_value script, adapter, undefined, buffer, args[6], result;
     const uint32_t numbers[] = {NODE_NOW_AT, NODE_ASKED_AT, NODE_CTX_WORDS};
     bool done = false;
     if (api.ExternalBuffer(env, slot, sizeof *slot, stays, NULL, &buffer) != NAPI_OK ||
@@ -187,10 +213,12 @@ static bool run(napi_env env, struct node_slot *slot)
     for (size_t i = 0; i < 3; i++)
         if (api.CreateUint32(env, numbers[i], &args[1 + i]) != NAPI_OK)
             return false;
+    node_lookups_noted(true);
     return api.CreateFunction(env, "ask", NAPI_AUTO_LENGTH, ask, NULL, &args[4]) == NAPI_OK &&
+           api.CreateFunction(env, "lookup", NAPI_AUTO_LENGTH, lookup, NULL, &args[5]) == NAPI_OK &&
            api.CreateString(env, node_script, node_script_len(), &script) == NAPI_OK &&
            api.RunScript(env, script, &adapter) == NAPI_OK && api.Undefined(env, &undefined) == NAPI_OK &&
-           api.CallFunction(env, undefined, adapter, 5, args, &result) == NAPI_OK && api.GetBool(env, result, &done) == NAPI_OK &&
+           api.CallFunction(env, undefined, adapter, 6, args, &result) == NAPI_OK && api.GetBool(env, result, &done) == NAPI_OK &&
            done;
 }
 

@@ -2,8 +2,10 @@
  *
  * While libc looks a name up, the thread is quiet: the sockets of its name service modules are not the program's calls. Addresses
  * written as numbers are no look-up. The real call is a cancellation point and can be left by longjmp: quiet.h says how that heals. */
+#include "interpose/resolve.h"
 #include "conn/conn.h"
 #include "conn/names.h"
+#include "context/node/node.h"
 #include "interpose/python.h"
 #include "interpose/quiet.h"
 #include "interpose/real.h"
@@ -15,8 +17,7 @@
 
 OTSHIM_TLS const void *quiet_frame;
 
-/* "1.2.3.4" in all the ways of inet_aton, "::1", "fe80::1%eth0". */
-static bool is_number(const char *name)
+bool resolve_is_number(const char *name)
 {
     struct in_addr v4;
     struct in6_addr v6;
@@ -41,13 +42,21 @@ static void begin(struct names_lookup *l, const char *name)
     python_look_once();
 }
 
+/* For whom does this thread look the name up? */
+static bool owner_of(struct names_lookup *l, struct ctx *ctx)
+{
+    enum node_lookup noted = node_lookup_take(l->name, l->name_len, ctx);
+    l->alone = noted == NODE_LOOKUP_UNKNOWN;
+    return noted == NODE_LOOKUP_OWNED || (noted == NODE_LOOKUP_NOT_OURS && ctx_current(ctx));
+}
+
 static void end(struct names_lookup *l, int error)
 {
     int saved = errno;
     l->end_ns = now_ns();
     l->error = error;
     struct ctx ctx;
-    bool working = ctx_current(&ctx);
+    bool working = owner_of(l, &ctx);
     struct call_site site;
     call_site_none(&site);
     if ((working || error != 0) && stack_wanted(l->end_ns - l->start_ns, error != 0))
@@ -59,7 +68,7 @@ static void end(struct names_lookup *l, int error)
 
 WRAP(int, getaddrinfo, (const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res))
 {
-    if (node == NULL || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST)) || !QUIET_WATCHING() || is_number(node))
+    if (node == NULL || (hints != NULL && (hints->ai_flags & AI_NUMERICHOST)) || !QUIET_WATCHING() || resolve_is_number(node))
         return REAL(getaddrinfo)(node, service, hints, res);
     struct names_lookup l;
     begin(&l, node);
@@ -98,7 +107,7 @@ static void end_host(struct names_lookup *l, const struct hostent *host, int hos
 
 WRAP(struct hostent *, gethostbyname, (const char *name))
 {
-    if (name == NULL || !QUIET_WATCHING() || is_number(name))
+    if (name == NULL || !QUIET_WATCHING() || resolve_is_number(name))
         return REAL(gethostbyname)(name);
     struct names_lookup l;
     begin(&l, name);
@@ -111,7 +120,7 @@ WRAP(struct hostent *, gethostbyname, (const char *name))
 
 WRAP(struct hostent *, gethostbyname2, (const char *name, int af))
 {
-    if (name == NULL || !QUIET_WATCHING() || is_number(name))
+    if (name == NULL || !QUIET_WATCHING() || resolve_is_number(name))
         return REAL(gethostbyname2)(name, af);
     struct names_lookup l;
     begin(&l, name);
@@ -126,7 +135,7 @@ WRAP(struct hostent *, gethostbyname2, (const char *name, int af))
 WRAP(int, gethostbyname_r,
      (const char *name, struct hostent *ret, char *buf, size_t buflen, struct hostent **result, int *h_errnop))
 {
-    if (name == NULL || !QUIET_WATCHING() || is_number(name))
+    if (name == NULL || !QUIET_WATCHING() || resolve_is_number(name))
         return REAL(gethostbyname_r)(name, ret, buf, buflen, result, h_errnop);
     struct names_lookup l;
     begin(&l, name);
@@ -141,7 +150,7 @@ WRAP(int, gethostbyname_r,
 WRAP(int, gethostbyname2_r,
      (const char *name, int af, struct hostent *ret, char *buf, size_t buflen, struct hostent **result, int *h_errnop))
 {
-    if (name == NULL || !QUIET_WATCHING() || is_number(name))
+    if (name == NULL || !QUIET_WATCHING() || resolve_is_number(name))
         return REAL(gethostbyname2_r)(name, af, ret, buf, buflen, result, h_errnop);
     struct names_lookup l;
     begin(&l, name);

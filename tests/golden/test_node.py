@@ -125,3 +125,19 @@ def test_upstream_refuses(lab, by):
           front INTERNAL tcp.connect 127.0.0.1:{nobody} ERROR ECONNREFUSED
         """
     )
+
+
+def test_names(lab):
+    """Another thread looks them up, which has no request."""
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(programs.node, "front")
+    lab.get(front, fetch(leaf.url("/leaf/1").replace("127.0.0.1", "localhost")))
+    lab.expect(
+        """
+        front SERVER GET /fetch/1 200
+          front INTERNAL dns.lookup localhost
+          front INTERNAL tcp.connect 127.0.0.1:{leaf}
+          front CLIENT GET http://localhost:{leaf}/leaf/1 200
+            leaf SERVER GET /leaf/1 200
+        """
+    )

@@ -2,6 +2,7 @@
 //
 //   words    Uint32Array over struct node_slot: [0] 1 while the context in words[now...] is the one that the thread works for
 //   ask(fd)  true: the context of the request that is being answered on this connection lies in words[asked...]
+//   lookup(name, begins)  this name is about to be looked up, for whom words[now...] says; or is not, after all. Without arguments: not all are told
 //
 // True: it is in place. It throws nothing at the program, changes no object that programs make themselves, and puts no frame of its own
 // between a server and its handlers (so that stack traces stay what they are): handlers are reached by a diagnostics channel.
@@ -13,7 +14,7 @@
 //   undici (fetch)                     a client writes a queued request where the one before it has ended: by whom it was made is noted when
 //                                      it is made, and said right before its head is written
 //   undici's pools                     dispatch a queued request in the context of another's end: again in the context of its first dispatch
-(function adapter(words, now, asked, size, ask) {
+(function adapter(words, now, asked, size, ask, lookup) {
   'use strict';
   const { apply, getPrototypeOf, getOwnPropertyDescriptor, defineProperty } = Reflect;
 
@@ -79,6 +80,11 @@
     return owner === nobody ? undefined : owner;
   }
 
+  function push(store) {
+    for (let i = 0; i < size; i++) words[now + i] = store[i];
+    words[0] = 1;
+  }
+
   // In place of prototype[name], and as alike as can be.
   function wrap(prototype, name, find) {
     const property = prototype && getOwnPropertyDescriptor(prototype, name);
@@ -88,8 +94,7 @@
       [name]() {
         const store = find(this);
         if (store === undefined) return apply(native, this, arguments);
-        for (let i = 0; i < size; i++) words[now + i] = store[i];
-        words[0] = 1;
+        push(store);
         try {
           return apply(native, this, arguments);
         } finally {
@@ -128,6 +133,29 @@
   }
   wrap(prototypeOf('process_wrap', 'Process'), 'spawn', current);
   wrap(binding('spawn_sync'), 'spawn', current);
+
+  // Names are looked up by other threads. dns.lookup() takes the function from the binding at each call, dns.promises once for all when it is loaded;
+  // and a program's worker threads, which look up names too, have no adapter.
+  const names = binding('cares_wrap');
+  const loaded = (name) => process.moduleLoadList.includes(`NativeModule ${name}`);
+  if (typeof names.getaddrinfo === 'function' && !loaded('internal/dns/promises')) {
+    const native = names.getaddrinfo;
+    names.getaddrinfo = function getaddrinfo(request, name) {
+      if (loaded('worker_threads')) lookup();
+      const store = storage.getStore();
+      if (store !== undefined) push(store);
+      try {
+        lookup(name, true);
+      } finally {
+        words[0] = 0;
+      }
+      const error = apply(native, this, arguments);
+      if (error !== 0) lookup(name, false);
+      return error;
+    };
+  } else {
+    lookup();
+  }
 
   // ---- requests
 

@@ -41,6 +41,19 @@ extern struct node_slot node_slot_nobody;
 
 int node_current(struct ctx *out);
 
+/* lookups.c. JavaScript is about to have a name looked up, for whom the thread works for now. The name is one that getaddrinfo() will be asked for:
+ * no number. */
+void node_lookup_note(const char *name, size_t len);
+/* Are all look-ups noted? False: for good, then, nobody knows of any for whom it is. */
+void node_lookups_noted(bool all);
+/* A thread looks this name up. Takes what was noted for it; also for a look-up that was noted and then not begun. */
+enum node_lookup {
+    NODE_LOOKUP_NOT_OURS, /* not Node's, or for nobody */
+    NODE_LOOKUP_OWNED,    /* for *owner */
+    NODE_LOOKUP_UNKNOWN   /* for somebody, but there is more than one who it could be */
+};
+enum node_lookup node_lookup_take(const char *name, size_t len, struct ctx *owner);
+
 /* script.c: a JavaScript expression whose value is a function (adapter.js says which). */
 extern const char node_script[];
 size_t node_script_len(void);

@@ -8,14 +8,13 @@
 'use strict';
 const http = require('http');
 const { execFile, execFileSync } = require('child_process');
-const { Worker, isMainThread } = require('worker_threads');
 
 // The default since Node 19; Debian 12 has 18.
 const agent = new http.Agent({ keepAlive: true });
 
 const ways = {
   get: (url) => new Promise((resolve, reject) => {
-    http.get(url, { agent }, (answer) => {
+    http.get(url, { agent, family: 4 }, (answer) => {
       let body = '';
       answer.setEncoding('utf8');
       answer.on('data', (piece) => { body += piece; });
@@ -84,8 +83,9 @@ function upgrade(request, socket) {
   });
 }
 
-if (process.argv[3] === 'thread' && isMainThread) {
-  new Worker(__filename, { argv: process.argv.slice(2) });
+if (process.argv[3] === 'thread') {
+  const { Worker } = require('worker_threads');
+  new Worker(__filename, { argv: [process.argv[2]] });
 } else {
   server.on('upgrade', upgrade);
   server.listen(Number(process.argv[2]), '127.0.0.1');

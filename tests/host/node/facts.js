@@ -50,5 +50,5 @@ const server = http.createServer((request, response) => {
   if (process.argv[2] === 'throw') ends.throw();
 });
 server.listen(0, '127.0.0.1', () => {
-  http.get({ port: server.address().port, host: '127.0.0.1', agent: false }, (answer) => answer.pipe(process.stdout)).on('error', () => {});
+  http.get({ port: server.address().port, host: '127.0.0.1', agent: false }, (answer) => answer.resume()).on('error', () => {});
 });

@@ -62,7 +62,9 @@ same pending-deprecation "$node" --pending-deprecation facts.js exit
 same frozen "$node" --frozen-intrinsics facts.js exit
 for permission in --permission --experimental-permission; do
     if supported $permission --allow-fs-read=*; then
-        same permission "$node" $permission '--allow-fs-read=*' $(supported $permission --allow-fs-read=* --allow-net && echo --allow-net) facts.js exit
+        allowed=("$permission" '--allow-fs-read=*')
+        supported "${allowed[@]}" --allow-net && allowed+=(--allow-net)
+        same permission "$node" "${allowed[@]}" facts.js exit
         break
     fi
 done
@@ -72,6 +74,7 @@ same evaluated "$node" -e 'require("net").createServer().listen(0, function () {
 same bad-option env NODE_OPTIONS=--no-such-option "$node" -e 0
 same rejected-port "$node" -e 'require("http").createServer().listen({ host: "127.0.0.1", port: 0 }, function () { require("http").createServer().listen(this.address().port, "127.0.0.1").on("error", (e) => { console.log(e.code); process.exit(4); }) })'
 
+# shellcheck disable=SC2016  # for the inner shell
 # Fifty starts of a server that answers one request; none may crash, or answer otherwise.
 bad=0
 "${watched[@]}" bash -c 'for i in $(seq 50); do "$0" facts.js exit >/dev/null 2>&1; echo $?; done' "$node" >"$work/statuses"
