@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what otshim needs on Debian 12 (or a relative with the same package names), only what is missing:
 #
-#   tests/deps.sh [build|demo|test|all|storm]
+#   tests/deps.sh [build|demo|test|all|storm|bench]
 #
 #   build  a compiler and the exporter's libraries
 #   demo   build, and FastAPI on uvicorn in a virtual environment at build/venv
@@ -9,6 +9,7 @@
 #   all    the same as test (the default)
 #   storm  test, and more servers for the long storm: Debian's of Python, the newest in a virtual environment at build/venv-storm; Express
 #          at build/storm-node
+#   bench  test, and OpenTelemetry's own Python agent, for the comparison, in a virtual environment at build/venv-bench
 #
 # As root, or with sudo; without either it says what is missing and how to install it. Nothing that it installs is started.
 set -euo pipefail
@@ -26,9 +27,7 @@ test_packages=(g++ clang clang-format clang-tidy cppcheck shellcheck llvm libcla
                musl-dev musl-tools strace binutils openssl iproute2 tmux nginx-light apache2 libapache2-mod-php php-cli php-curl php-fpm fcgiwrap haproxy
                ruby ruby-webrick puma wrk wget)
 storm_packages=(python3-uvicorn python3-uvloop python3-httptools python3-websockets python3-fastapi python3-httpx python3-aiohttp
-                gunicorn python3-flask python3-requests python3-gevent python3-eventlet)
-
-storm_packages=(unicorn ruby-sinatra ruby-async-http)
+                gunicorn python3-flask python3-requests python3-gevent python3-eventlet unicorn ruby-sinatra ruby-async-http)
 
 say()
 {
@@ -43,7 +42,6 @@ packages_of()
     printf '%s\n' "${demo_packages[@]}"
     [ "$1" = demo ] && return
     printf '%s\n' "${test_packages[@]}"
-    [ "$1" != storm ] || printf '%s\n' "${storm_packages[@]}"
     command -v node >/dev/null || echo nodejs
     command -v javac >/dev/null || echo default-jdk-headless
     [ "$1" != storm ] || printf '%s\n' "${storm_packages[@]}"
@@ -146,9 +144,9 @@ install_pythons()
 }
 
 case "$set_name" in
-build | demo | test | all | storm) ;;
+build | demo | test | all | storm | bench) ;;
 *)
-    say "unknown set '$set_name': build, demo, test, all or storm"
+    say "unknown set '$set_name': build, demo, test, all, storm or bench"
     exit 2
     ;;
 esac
@@ -170,5 +168,10 @@ storm)
     install_python tests/storm/requirements.txt tests/storm/requirements.txt
     install_express
     install_pythons
+    ;;
+bench)
+    install_python tests/requirements.txt
+    venv=$build_dir/venv-bench
+    install_python tests/bench/requirements.txt tests/bench/requirements.txt
     ;;
 esac

@@ -60,7 +60,8 @@ demo: deps-demo
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
 	@tests/demo/demo.sh
 
-bench: deps
+bench:
+	@$(DEPS_SCRIPT) bench
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
 	@tests/bench/bench.sh
 
