@@ -272,6 +272,15 @@ def cgi_site(lab):
         program.chmod(0o755)
 
 
+def python_cgi(lab, name, port):
+    """http.server, with a fork and an exec for each request; what it serves is below /cgi-bin."""
+    site = lab.directory / "www"
+    shutil.copytree(PROGRAMS / "cgi", site / "cgi-bin")
+    for program in (site / "cgi-bin").iterdir():
+        program.chmod(0o755)
+    return [SYSTEM_PYTHON, "-m", "http.server", "--cgi", "--bind", "127.0.0.1", "--directory", site, port]
+
+
 def fcgiwrap(lab, name, port):
     """CGI programs by FastCGI; a process for each request."""
     cgi_site(lab)
