@@ -15,6 +15,8 @@ static OTSHIM_TLS struct {
     struct ctx last; /* the request that was read last on .conn, for when that is closed */
 } hand;
 
+static _Atomic bool threads_move;
+
 /* Barriers for the compiler: one thread and its signal handlers. */
 static void hold(const struct runtime_ref *conn)
 {
@@ -53,6 +55,11 @@ void ruby_rests(void)
     hand.conn = NULL;
 }
 
+void ruby_threads_move(void)
+{
+    atomic_store_explicit(&threads_move, true, memory_order_relaxed);
+}
+
 /* A forked child has one thread, which serves nothing, whatever it was: see ctx_after_fork. */
 static bool serves(void)
 {
@@ -62,7 +69,7 @@ static bool serves(void)
 int ruby_current(struct ctx *out)
 {
     if (!serves())
-        return -1;
+        return OTSHIM_UNLIKELY(atomic_load_explicit(&threads_move, memory_order_relaxed)) ? 0 : -1;
     struct runtime_ref ref = {hand.conn, hand.generation};
     bool closed = ref.conn != NULL && atomic_load_explicit(&ref.conn->generation, memory_order_acquire) != ref.generation;
     if (closed && hand.has_last)

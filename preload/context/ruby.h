@@ -22,6 +22,9 @@ void ruby_takes(const struct runtime_ref *conn);
 void ruby_serves(void); /* the connection that it reads from next */
 void ruby_rests(void);
 
+/* Ruby's threads move between the system's (M:N): what a thread of the system has read or was given says nothing, on none of them. For good. */
+void ruby_threads_move(void);
+
 int ruby_current(struct ctx *out); /* see struct ctx_runtime */
 extern const struct runtime_listener ruby_listener;
 

@@ -12,7 +12,8 @@
  *
  * Since Puma 5.1 each connection's first request on a worker comes by Client#finish; older ones stay unknown.
  *
- * With RUBY_MN_THREADS (Ruby 3.3) a thread may change its native thread in the middle: nothing is watched there, and the log says so. */
+ * With RUBY_MN_THREADS (Ruby 3.3) a thread may change its native thread in the middle of a handler: nothing is watched there, all calls are
+ * roots, and the log says so. */
 #include "interpose/ruby.h"
 #include "base/base.h"
 #include "conn/conn.h"
@@ -165,16 +166,7 @@ static VALUE watch_method(VALUE class, const char *name, uint32_t event, void (*
     return trace;
 }
 
-static bool has_moving_threads(void)
-{
-    static const char name[] = "RUBY_MN_THREADS=";
-    for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
-        if (strncmp(*entry, name, sizeof name - 1) == 0)
-            return strcmp(*entry + sizeof name - 1, "0") != 0;
-    return false;
-}
-
-enum outcome { NOT_YET, WATCHED, MOVING_THREADS, METHODS_UNKNOWN };
+enum outcome { NOT_YET, WATCHED, METHODS_UNKNOWN };
 
 /* Raises what Ruby raises: NameError where there is no such method, ArgumentError where it cannot be traced. What it has done when it is left by
  * an interrupt is not done again. */
@@ -188,8 +180,6 @@ static VALUE watch_server(VALUE argument)
         if ((class[i] = loaded_module(module, server->point[i].class)) == RUBY_FALSE)
             return NOT_YET;
     learn_version(server, module);
-    if (has_moving_threads())
-        return MOVING_THREADS;
     for (size_t i = 0; i < POINTS; i++)
         if (server->trace[i] == RUBY_FALSE)
             server->trace[i] = watch_method(class[i], server -> point[i].method, server->point[i].event, server->point[i].function);
@@ -230,20 +220,55 @@ static void report(const struct server *server, enum outcome outcome)
     if (outcome == WATCHED)
         runtime_report(server->module, server->version_text, NULL);
     else if (server->unknown != NULL)
-        runtime_report(server->module, server->version_text,
-                       outcome == METHODS_UNKNOWN ? server->unknown
-                                                  : "with RUBY_MN_THREADS, Ruby's threads move between the system's");
+        runtime_report(server->module, server->version_text, server->unknown);
 }
 
-static VALUE is_this_ruby(VALUE unused)
+/* ---- which Ruby is it? -------------------------------------------------------------------------------------------------------------------- */
+
+/* "3.3.5" -> 303 */
+static int version_number(const char *version)
+{
+    int major = 0, minor = 0;
+    while (*version >= '0' && *version <= '9')
+        major = 10 * major + *version++ - '0';
+    if (*version == '.')
+        version++;
+    while (*version >= '0' && *version <= '9')
+        minor = 10 * minor + *version++ - '0';
+    return 100 * major + minor;
+}
+
+/* As Ruby 3.3 reads it: a number above 0. */
+static bool asks_for_moving_threads(void)
+{
+    static const char name[] = "RUBY_MN_THREADS=";
+    for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
+        if (strncmp(*entry, name, sizeof name - 1) == 0) {
+            const char *value = *entry + sizeof name - 1;
+            value += strspn(value, " +0");
+            return *value >= '1' && *value <= '9';
+        }
+    return false;
+}
+
+enum { ANOTHER_RUBY, RUBY_WITH_MOVING_THREADS, RUBY };
+
+static VALUE which_ruby(VALUE unused)
 {
     (void)unused;
-    VALUE engine = loaded(ruby.Class("Object"), "RUBY_ENGINE");
-    return engine != RUBY_FALSE && strcmp(ruby.String(&engine), "ruby") == 0;
+    VALUE object = ruby.Class("Object"), engine = loaded(object, "RUBY_ENGINE"), version = loaded(object, "RUBY_VERSION");
+    if (engine == RUBY_FALSE || version == RUBY_FALSE || strcmp(ruby.String(&engine), "ruby") != 0)
+        return ANOTHER_RUBY;
+    const char *text = ruby.String(&version);
+    if (version_number(text) < 303 || !asks_for_moving_threads())
+        return RUBY;
+    ruby_threads_move();
+    runtime_report("Ruby", text, "with RUBY_MN_THREADS its threads move between the system's");
+    return RUBY_WITH_MOVING_THREADS;
 }
 
-/* With Ruby's lock, which other threads may have in between. Not in the middle of a rescue or an ensure: $! is the program's. False: this is
- * another Ruby. */
+/* With Ruby's lock, which other threads may have in between. Not in the middle of a rescue or an ensure: $! is the program's. False:
+ * there will never be anything to watch. */
 static bool look_at_servers(void)
 {
     to_io = ruby.Intern("@to_io");
@@ -252,7 +277,7 @@ static bool look_at_servers(void)
     if (busy || ruby.Error() != nil)
         return true;
     int state = 0;
-    if (ruby.Protect(is_this_ruby, RUBY_FALSE, &state) == RUBY_FALSE || state != 0)
+    if (ruby.Protect(which_ruby, RUBY_FALSE, &state) != RUBY || state != 0)
         return false;
     busy = true;
     for (size_t i = 0; i < sizeof servers / sizeof *servers; i++) {

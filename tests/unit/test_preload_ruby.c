@@ -152,12 +152,30 @@ static void a_child_goes_on_with_the_request_of_its_handler(void **state)
     run(fork_between_requests);
 }
 
+static void threads_that_move(void)
+{
+    struct ctx read_last = make(3), now;
+    ctx_enter(&read_last);
+    expect(3, OTSHIM_PARENT_THREAD);
+    ruby_threads_move();
+    assert_int_equal(ruby_current(&now), 0);
+    assert_false(ctx_current(&now));
+}
+
+/* The last one: there is no way back. */
+static void what_a_thread_has_read_says_nothing_where_threads_move(void **state)
+{
+    (void)state;
+    run(threads_that_move);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_worker_works_for_the_connection_in_its_hand),
         cmocka_unit_test(a_server_that_reads_where_it_answers),
         cmocka_unit_test(a_child_goes_on_with_the_request_of_its_handler),
+        cmocka_unit_test(what_a_thread_has_read_says_nothing_where_threads_move),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,13 +35,12 @@ compare() {
     shift 2
     run bare ruby "$@"
     LD_PRELOAD=$lib run watched ruby "$@"
-    seen=$(($(tail -n 1 "$tmp/watched.err") - $(tail -n 1 "$tmp/bare.err")))
     if ! grep -qx 'status 0' "$tmp/bare"; then
         fail "$name" "the bare run failed: $(tail -n 3 "$tmp/bare.err" | tr '\n' ' ')"
     elif ! diff "$tmp/bare" "$tmp/watched" >"$tmp/diff"; then
         fail "$name" "$(head -n 4 "$tmp/diff" | tr '\n' ' ')$(tail -n 3 "$tmp/watched.err" | tr '\n' ' ')"
-    elif [ "$seen" != "$wanted" ]; then
-        fail "$name" "$seen methods are watched, not $wanted"
+    elif [ "$(($(tail -n 1 "$tmp/watched.err") - $(tail -n 1 "$tmp/bare.err")))" != "$wanted" ]; then
+        fail "$name" "not $wanted methods are watched: $(tail -n 1 "$tmp/bare.err") TracePoints without, $(tail -n 1 "$tmp/watched.err") with"
     else
         ok "$name"
     fi
