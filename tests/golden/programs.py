@@ -309,6 +309,30 @@ backend back
 """
 
 
+HAPROXY_PHP = """
+global
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 10s
+    timeout server 10s
+fcgi-app php
+    docroot {directory}/php
+    {more}
+frontend front
+    bind 127.0.0.1:{port}
+    default_backend back
+backend back
+    use-fcgi-app php
+    server php 127.0.0.1:{upstream} proto fcgi
+"""
+
+
+def haproxy_php(lab, name, port, upstream, more=""):
+    path = lab.file(f"{name}.conf", HAPROXY_PHP.format(port=port, upstream=upstream.port, directory=lab.directory, more=more))
+    return [need("haproxy"), "-db", "-f", path]
+
+
 def haproxy(lab, name, port, upstream, threads=1):
     path = lab.file(f"{name}.conf", HAPROXY.format(port=port, upstream=getattr(upstream, "port", upstream), threads=threads))
     return [need("haproxy"), "-db", "-f", path]

@@ -360,3 +360,23 @@ def test_cgi_of_apache_by_its_daemon(lab):
           leaf SERVER GET /leaf/1 200
         """
     )
+
+
+@pytest.mark.parametrize("more", ["", "option get-values"], ids=["plain", "get-values"])
+def test_haproxy_php_fpm(lab, more):
+    """haproxy may ask PHP first whether it would multiplex (which it would not)."""
+    leaf = lab.start(programs.thread_server, "leaf")
+    php = lab.start(programs.php_fpm, "php")
+    front = lab.start(programs.haproxy_php, "front", upstream=php, more=more)
+    lab.get(front, f"/fetch.php?url={leaf.url('/leaf/1')}")
+    lab.get(front, "/answer.php", method="POST", body=b"x" * 50_000)
+    lab.expect(
+        CALLS.replace("CONNECT", "tcp.connect 127.0.0.1:{php}").rstrip()
+        + """
+
+        front SERVER POST /answer.php 200
+          front INTERNAL tcp.connect 127.0.0.1:{php}
+          front CLIENT POST http://127.0.0.1:{front}/answer.php 200
+            php SERVER POST /answer.php 200
+        """
+    )
