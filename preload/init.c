@@ -13,6 +13,7 @@
 #include "conn/conn.h"
 #include "context/context.h"
 #include "context/request.h"
+#include "context/turn.h"
 #include "interpose/real.h"
 #include "span/hello.h"
 #include "span/span.h"
@@ -66,6 +67,7 @@ __attribute__((constructor)) static void otshim_init(void)
     if (config_load(environ, program))
         return;
     request_init(program);
+    turn_init(program);
     hello_start_ns = now_ns();
     real_resolve();
     if (fd_table_init() != 0 || !at_fork())

@@ -9,6 +9,7 @@
 #include "conn/flow.h"
 #include "conn/inject.h"
 #include "conn/tls.h"
+#include "context/turn.h"
 #include "span/span.h"
 #include <errno.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     conn->fd = -1;
     conn->is_plain = false;
     atomic_store_explicit(&conn->claimed, false, memory_order_relaxed);
+    atomic_store_explicit(&conn->blocks, 0, memory_order_relaxed);
     conn->runtime = NULL;
     conn->site = NULL;
     conn->oldest = conn->newest = conn->spare = NULL;
@@ -181,6 +183,7 @@ void conn_accepted(int listen_fd, int fd, const struct sockaddr *addr, socklen_t
         fd_put(fd, NULL);
         return;
     }
+    fd_note_inbound();
     addr_from_sockaddr(&conn->peer, NULL, addr, len);
     conn->local = listener->local;
     conn->path = listener->path;
@@ -223,6 +226,13 @@ void conn_write_later(int fd, const struct ctx *ctx)
     conn_unlock(watch.conn);
 }
 
+void conn_blocks(int fd, bool blocks)
+{
+    struct conn *conn = fd_conn(fd);
+    if (conn != NULL && conn->role != CONN_OUTBOUND)
+        atomic_store_explicit(&conn->blocks, blocks ? turn_number() : 0, memory_order_relaxed);
+}
+
 void conn_shutdown(int fd, int how)
 {
     struct watch watch;
@@ -241,8 +251,33 @@ void conn_shutdown(int fd, int how)
     conn_unlock(watch.conn);
 }
 
+/* For whom does a callback run that closes this? */
+static void turn_closing(int fd)
+{
+    struct conn *conn = fd_conn(fd);
+    struct watch watch;
+    uint8_t span_id[8];
+    if (conn == NULL || !turn_mine.about || !watch_begin(&watch, fd) || !watch_lock(&watch))
+        return;
+    const struct exchange *exchange = conn->oldest;
+    if (conn->role == CONN_OUTBOUND)
+        memcpy(span_id,
+               exchange != NULL         ? exchange->owner.span_id
+               : conn->parse.served > 0 ? conn->last_owner
+                                        : conn->origin.span_id,
+               sizeof span_id);
+    else if (exchange != NULL)
+        memcpy(span_id, exchange->ctx.span_id, sizeof span_id);
+    else
+        memset(span_id, 0, sizeof span_id);
+    conn_unlock(conn);
+    turn_about(span_id);
+}
+
 void conn_closing(int fd)
 {
+    if (turn_in())
+        turn_closing(fd);
     fd_put(fd, NULL);
 }
 
@@ -292,6 +327,7 @@ void conn_passed(int fd)
     struct conn *conn = conn_new(CONN_UNKNOWN, transport_of(&peer));
     if (conn == NULL)
         return;
+    fd_note_inbound();
     conn->peer = peer;
     conn->local = local;
     conn->path = path;

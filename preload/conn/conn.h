@@ -25,6 +25,8 @@ void conn_connecting(int fd, const struct sockaddr *addr, socklen_t len, uint64_
 /* The outcome of a connect that was in progress became known: error 0 or an errno. No-op for any other descriptor. */
 void conn_connect_outcome(int fd, int error);
 bool conn_any_connecting(void); /* one load: is there any descriptor whose connect is in progress? */
+/* Reads of it block from now on, or do not. No-op for what is not watched. */
+void conn_blocks(int fd, bool blocks);
 void conn_shutdown(int fd, int how);
 void conn_closing(int fd); /* before the real close: another thread may get the number at once after it */
 void conn_closing_range(unsigned first, unsigned last);

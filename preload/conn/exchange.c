@@ -3,6 +3,7 @@
 #include "base/config.h"
 #include "base/pool.h"
 #include "conn/intern.h"
+#include "context/turn.h"
 #include "span/span.h"
 #include <string.h>
 
@@ -69,6 +70,8 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
         exchange->has_owner = true;
         exchange->parent_rule = OTSHIM_PARENT_CONNECT;
     }
+    if (turn_in() && writer == NULL)
+        turn_about(exchange->has_owner ? exchange->owner.span_id : NULL);
     if (exchange->has_owner) {
         request_call_begin(&exchange->owner);
         exchange->calling = true;

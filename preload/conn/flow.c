@@ -7,6 +7,7 @@
 #include "conn/defer.h"
 #include "conn/exchange.h"
 #include "conn/tls.h"
+#include "context/turn.h"
 #include "span/span.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -114,6 +115,15 @@ static void call_until_closed(struct conn *conn, struct exchange *exchange)
     conn->connect_calls = true;
 }
 
+/* The response of a request has begun. */
+static void answers(const struct flow *flow, struct exchange *exchange)
+{
+    request_answered(&exchange->request);
+    if (flow->writer == NULL && exchange->fork_generation == otshim_fork_generation &&
+        request_is_from_elsewhere(&exchange->request))
+        ctx_hands_over();
+}
+
 static void on_response(struct flow *flow, const struct proto_event *event)
 {
     struct conn *conn = flow->conn;
@@ -140,6 +150,8 @@ static void on_response(struct flow *flow, const struct proto_event *event)
             exchange->response_from = flow->position + (uint64_t)event->offset;
         exchange->response_begun = true;
         exchange->response_begin_ns = flow_now(flow);
+        if (turn_in() && exchange->side == CONN_INBOUND && flow->writer == NULL)
+            turn_about(exchange->ctx.span_id);
         break;
     case PROTO_HEAD:
         exchange->status = event->status;
@@ -147,7 +159,7 @@ static void on_response(struct flow *flow, const struct proto_event *event)
         if (event->status >= 200 || event->status == 101) {
             exchange->first_byte_ns = exchange->response_begin_ns;
             if (exchange->side == CONN_INBOUND)
-                request_answered(&exchange->request);
+                answers(flow, exchange);
         }
         break;
     case PROTO_END:
@@ -330,12 +342,30 @@ void flow_result_locked(struct conn *conn, ssize_t result, int error)
 
 /* ---- received ------------------------------------------------------------------------------------------------------------------------ */
 
+/* Bytes of a request were read in a turn of a loop; exchange NULL: of none in particular. A thread that accepts a connection, or takes one
+ * out of its loop by making it blocking, and then reads it where it may have to wait, is a worker until it waits for its loop again. One that has
+ * blocking connections in its set (and reads what is there) is not. */
+static void turn_inbound(const struct conn *conn, const struct exchange *exchange, bool blocking)
+{
+    if (blocking && atomic_load_explicit(&conn->blocks, memory_order_relaxed) == turn_number()) {
+        turn_worker();
+        return;
+    }
+    if (exchange != NULL && exchange->head_done)
+        turn_about(exchange->ctx.span_id);
+    else if (exchange == NULL || turn_mine.about)
+        turn_stranger();
+}
+
 /* A thread that reads from an inbound connection works for the one request that is unanswered on it. Two of them (pipelining): which one the
  * program turns to next is its own affair, so neither. A head that is not complete has no identity yet. */
-static const struct ctx *context_inbound(struct conn *conn)
+static const struct ctx *context_inbound(struct conn *conn, bool blocking)
 {
     struct exchange *exchange = conn->oldest;
-    if (exchange != NULL && exchange->next == NULL && exchange->head_done && exchange->fork_generation == otshim_fork_generation) {
+    bool one = exchange != NULL && exchange->next == NULL && exchange->fork_generation == otshim_fork_generation;
+    if (turn_in())
+        turn_inbound(conn, one ? exchange : NULL, blocking);
+    if (one && exchange->head_done) {
         ctx_enter(&exchange->ctx);
         if (conn->runtime != NULL)
             runtime_conn_set(conn->runtime, &exchange->ctx);
@@ -391,6 +421,8 @@ static void context_outbound(struct flow *flow)
     struct ctx owner, now;
     if (!flow->response_read)
         return; /* nobody waits for these bytes (a 408 on an idle connection): they tell nothing */
+    if (turn_in())
+        turn_about(flow->response_has_owner ? flow->response_owner.span_id : NULL);
     if (!flow->response_has_owner) {
         ctx_clear();
         return;
@@ -497,7 +529,7 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
         if (atomic_load_explicit(&conn->phase, memory_order_relaxed) == CONN_PASS && !flow.response_read)
             context_unparsed(conn);
         else if (conn->role == CONN_INBOUND)
-            news_inbound(&news, conn, context_inbound(conn));
+            news_inbound(&news, conn, context_inbound(conn, blocking));
         else
             context_outbound(&flow);
     } else if (result == 0 && asked > 0) {

@@ -102,6 +102,7 @@ struct conn {
     _Atomic(struct deferred *) deferred;
 
     uint32_t fork_generation; /* of the process that made it */
+    _Atomic uint64_t blocks;  /* the turn in which reading it became blocking (context/turn.h); 0: it is not */
 
     /* TLS (conn/tls.h): a sealed connection has a plain side, which is a conn without a descriptor. */
     struct conn *plain;
@@ -155,8 +156,10 @@ struct epoll_set {
     struct fd_object object;
     _Atomic uint32_t generation;
     _Atomic uint32_t references;
-    _Atomic bool loop;
-    _Atomic(struct fd_object *) only; /* the one outbound connection in it; compared, never followed */
+    _Atomic uint8_t members;              /* bits of table.c: what was ever added */
+    _Atomic(const void *) waiter;         /* address of the thread-local storage of who waits on it as a loop */
+    _Atomic(struct fd_object *) outbound; /* the first such connection that was added; compared, never followed */
+    _Atomic(struct fd_object *) inbound;
 };
 
 /* ---- lock.c ------------------------------------------------------------------------------------------------------------------ */

@@ -6,12 +6,14 @@
 #include "base/pool.h"
 #include "conn/exchange.h"
 #include "conn/flow.h"
+#include "context/turn.h"
 #include "span/span.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
 _Atomic(struct fd_object *) *fd_table;
+bool fd_any_inbound;
 
 /* One above the highest descriptor ever entered: close_range(3, ~0) need not walk a million entries. */
 static _Atomic int table_end;
@@ -45,6 +47,8 @@ static _Atomic uint32_t *references_of(struct fd_object *object)
 
 bool fd_retain(struct fd_object *object)
 {
+    if (object->kind == FD_OTHER)
+        return true;
     _Atomic uint32_t *references = references_of(object);
     uint32_t have = atomic_load_explicit(references, memory_order_relaxed);
     do {
@@ -56,7 +60,7 @@ bool fd_retain(struct fd_object *object)
 
 void fd_drop(struct fd_object *object)
 {
-    if (atomic_fetch_sub_explicit(references_of(object), 1, memory_order_acq_rel) != 1)
+    if (object->kind == FD_OTHER || atomic_fetch_sub_explicit(references_of(object), 1, memory_order_acq_rel) != 1)
         return;
     if (object->kind == FD_CONN) {
         conn_finish((struct conn *)object);
@@ -147,14 +151,26 @@ enum fd_wait_class fd_wait_class(int fd)
     struct fd_object *object = fd_get(fd);
     if (object == NULL)
         return FD_WAIT_UNWATCHED;
+    if (object->kind == FD_OTHER)
+        return FD_WAIT_UNWATCHED;
     if (object->kind == FD_LISTENER)
-        return FD_WAIT_INBOUND;
+        return FD_WAIT_LISTENER;
     if (object->kind == FD_EPOLL)
-        return fd_epoll_is_loop(fd) ? FD_WAIT_LOOP : FD_WAIT_UNWATCHED;
+        return fd_epoll_class(fd) != FD_EPOLL_OWN ? FD_WAIT_LOOP : FD_WAIT_UNWATCHED;
     if (((struct conn *)object)->role == CONN_INBOUND)
         return FD_WAIT_INBOUND;
     return outbound_class(fd);
 }
+
+/* ---- epoll sets ----------------------------------------------------------------------------------------------------------------------- */
+
+#define LISTENER 1u
+#define INBOUND 2u
+#define SECOND_INBOUND 4u
+#define OUTBOUND 8u
+#define SECOND_OUTBOUND 16u
+#define OTHER 32u
+#define SET 64u
 
 void fd_epoll_made(int epfd)
 {
@@ -162,37 +178,83 @@ void fd_epoll_made(int epfd)
     if (set == NULL)
         return; /* unknown: counts as a loop */
     set->object.kind = FD_EPOLL;
-    atomic_store_explicit(&set->loop, false, memory_order_relaxed);
-    atomic_store_explicit(&set->only, NULL, memory_order_relaxed);
+    atomic_store_explicit(&set->members, 0, memory_order_relaxed);
+    atomic_store_explicit(&set->waiter, NULL, memory_order_relaxed);
+    atomic_store_explicit(&set->outbound, NULL, memory_order_relaxed);
+    atomic_store_explicit(&set->inbound, NULL, memory_order_relaxed);
     atomic_store_explicit(&set->references, 1, memory_order_relaxed);
     fd_put(epfd, &set->object);
 }
 
-/* A set with nothing but one outbound connection is a blocking client's. Anything else can wake the thread for somebody's work: a
- * listener, an inbound connection, another loop, a second connection - and what is not watched, too: the eventfd, pipe or timer by which other
- * threads give work to a loop that has outbound connections only (a client's selector thread). */
-void fd_epoll_added(int epfd, int fd)
+static struct epoll_set *epoll_set(int epfd)
 {
     struct fd_object *object = fd_get(epfd);
-    if (object == NULL || object->kind != FD_EPOLL)
-        return;
-    struct epoll_set *set = (struct epoll_set *)object;
-    if (atomic_load_explicit(&set->loop, memory_order_relaxed))
-        return;
-    struct fd_object *added = fd_get(fd), *only = NULL;
-    if (added != NULL && added->kind == FD_CONN && ((struct conn *)added)->role != CONN_INBOUND &&
-        (atomic_compare_exchange_strong_explicit(&set->only, &only, added, memory_order_relaxed, memory_order_relaxed) ||
-         only == added))
-        return;
-    atomic_store_explicit(&set->loop, true, memory_order_relaxed);
+    return object != NULL && object->kind == FD_EPOLL ? (struct epoll_set *)object : NULL;
 }
 
-/* An empty set is one, too: its members may have come by a way that we do not see (io_uring). */
-bool fd_epoll_is_loop(int epfd)
+/* Is it another one than the first? */
+static bool is_second(_Atomic(struct fd_object *) *first, struct fd_object *added)
 {
-    struct fd_object *object = fd_get(epfd);
-    if (object == NULL || object->kind != FD_EPOLL)
-        return true;
-    struct epoll_set *set = (struct epoll_set *)object;
-    return atomic_load_explicit(&set->loop, memory_order_relaxed) || atomic_load_explicit(&set->only, memory_order_relaxed) == NULL;
+    struct fd_object *before = NULL;
+    return !atomic_compare_exchange_strong_explicit(first, &before, added, memory_order_relaxed, memory_order_relaxed) &&
+           before != added;
+}
+
+static uint8_t member_bits(struct epoll_set *set, struct fd_object *added)
+{
+    if (added == NULL || added->kind == FD_OTHER)
+        return OTHER;
+    if (added->kind == FD_LISTENER)
+        return LISTENER;
+    if (added->kind == FD_EPOLL)
+        return SET;
+    if (((struct conn *)added)->role == CONN_OUTBOUND)
+        return is_second(&set->outbound, added) ? OUTBOUND | SECOND_OUTBOUND : OUTBOUND;
+    return is_second(&set->inbound, added) ? INBOUND | SECOND_INBOUND : INBOUND;
+}
+
+void fd_epoll_added(int epfd, int fd)
+{
+    struct epoll_set *set = epoll_set(epfd);
+    if (set == NULL)
+        return;
+    const void *waiter = atomic_load_explicit(&set->waiter, memory_order_relaxed);
+    if (OTSHIM_UNLIKELY(waiter != NULL && waiter != &turn_mine))
+        turn_gives_work(waiter);
+    struct fd_object *added = fd_get(fd);
+    uint8_t bits = member_bits(set, added);
+    if ((atomic_load_explicit(&set->members, memory_order_relaxed) & bits) != bits)
+        atomic_fetch_or_explicit(&set->members, bits, memory_order_relaxed);
+    if (added == NULL)
+        fd_other_seen(fd);
+}
+
+/* A set with nothing but one outbound connection is a blocking client's. Anything else can wake the thread for somebody's work - also what
+ * is not watched: the eventfd, pipe or timer by which other threads give work to a client's selector thread. An empty set is a loop's, too: its
+ * members may have come by a way that we do not see (io_uring). */
+enum fd_epoll_class fd_epoll_class(int epfd)
+{
+    struct epoll_set *set = epoll_set(epfd);
+    unsigned members = set != NULL ? atomic_load_explicit(&set->members, memory_order_relaxed) : 0;
+    if (members == OUTBOUND)
+        return FD_EPOLL_OWN;
+    if (members == 0 || (members & (SECOND_INBOUND | SET)) || ((members & INBOUND) && (members & (LISTENER | OTHER))) ||
+        ((members & LISTENER) && (members & OUTBOUND)))
+        return FD_EPOLL_LOOP;
+    return members & (LISTENER | INBOUND) ? FD_EPOLL_WORKER : FD_EPOLL_CALLS;
+}
+
+void fd_epoll_waited(int epfd)
+{
+    struct epoll_set *set = epoll_set(epfd);
+    if (set != NULL && atomic_load_explicit(&set->waiter, memory_order_relaxed) != &turn_mine)
+        atomic_store_explicit(&set->waiter, &turn_mine, memory_order_relaxed);
+}
+
+/* One object for all of them: nothing is to be said about it but that it is one. */
+void fd_other_seen(int fd)
+{
+    static struct fd_object other = {FD_OTHER};
+    if (turn_manner != TURN_EXEMPT && fd_get(fd) == NULL)
+        fd_put(fd, &other);
 }

@@ -32,11 +32,14 @@ struct ctx {
  *   ctx_enter     - a thread read bytes of an inbound request, or of the response of a call that belongs to one (rule 2)
  *   ctx_leave     - it finished that request's response: leaves only if the span is the current one
  *   ctx_clear     - it returned to its event loop, accepts, or read from a connection that is nobody's
- * A context by rule 2 counts only while no other request that the thread has read could be meant: context/request.h.
+ * A context by rule 2 counts only while no other request that the thread has read could be meant (context/request.h) and, in a thread with an
+ * event loop, while nothing else can be running (context/turn.h).
  *   ctx_inherit   - a new thread starts with its creator's context (rule 3); such a context ends at the thread's first mutex, or wait on a
  *                   condition variable, semaphore or futex (a pool's worker at its queue: see interpose/thread.c)
  *   ctx_read_unwatched - it read from something that we do not watch. A context that was given to it (thread, fork, environment) ends if that
  *                   is a pipe or a socket: whoever started a worker inside a request gives it work of others by one
+ *   ctx_hands_over - a thread answers a request that another one has read. From now on no thread of this process is sure to work on what
+ *                   it has read, once it has had the opportunity to exchange it for something else: a context by rule 2 ends as an inherited one does
  *   ctx_after_fork - in the child, before otshim_fork_generation changes: what it goes on with was given to it
  */
 bool ctx_current(struct ctx *out);
@@ -57,6 +60,7 @@ void ctx_clear(void);
 void ctx_inherit(const struct ctx *ctx);
 void ctx_waited(void); /* ends a context that came with the thread only */
 void ctx_read_unwatched(int fd);
+void ctx_hands_over(void);
 void ctx_after_fork(void);
 
 /* How the thread's context was given to it; 0: it was not, or there is none. One load, for those who ask at every mutex or read. Written by

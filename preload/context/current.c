@@ -11,6 +11,7 @@
 #include "base/raw.h"
 #include "context/request.h"
 #include "context/runtime.h"
+#include "context/turn.h"
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,6 +24,14 @@ static OTSHIM_TLS struct {
 
 OTSHIM_TLS volatile uint8_t ctx_inherited;
 
+static volatile bool hands_over; /* of the process; only ever set, but for the child of a fork */
+
+void ctx_hands_over(void)
+{
+    if (!hands_over)
+        hands_over = true;
+}
+
 static void set(const struct ctx *ctx, bool inherited)
 {
     uint32_t change;
@@ -32,6 +41,8 @@ static void set(const struct ctx *ctx, bool inherited)
         atomic_signal_fence(memory_order_seq_cst);
         mine.ctx = *ctx;
         ctx_inherited = inherited ? CTX_BY_THREAD : 0;
+        if (OTSHIM_UNLIKELY(hands_over) && ctx->rule == OTSHIM_PARENT_THREAD)
+            ctx_inherited = CTX_BY_THREAD;
         atomic_signal_fence(memory_order_seq_cst);
     } while (mine.change != change);
     mine.valid = 1;
@@ -58,7 +69,7 @@ bool ctx_current(struct ctx *out)
         if (answer >= 0)
             return answer == 1;
     }
-    return ctx_peek(out) && (out->rule != OTSHIM_PARENT_THREAD || request_is_certain(out));
+    return ctx_peek(out) && (out->rule != OTSHIM_PARENT_THREAD || (request_is_certain(out) && turn_certain()));
 }
 
 /* Enters what the thread is in already? Then nothing changes: an inherited context stays one that ends with the next wait. The
@@ -124,6 +135,8 @@ void ctx_after_fork(void)
     }
     if (mine.valid)
         ctx_inherited |= CTX_BY_FORK;
+    hands_over = false;
+    turn_after_fork();
 }
 
 void ctx_init_environ(const char *traceparent, const char *tracestate)

@@ -175,6 +175,11 @@ void request_answered(struct request *request)
     mark(request, ANSWERED, 0);
 }
 
+bool request_is_from_elsewhere(const struct request *request)
+{
+    return request->workload != NULL && request->workload != known_workload();
+}
+
 void request_end(struct request *request)
 {
     mark(request, 0, LIVE);

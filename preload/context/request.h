@@ -43,6 +43,8 @@ void request_begin(struct request *request, struct ctx *ctx, const uint8_t from[
 /* The last byte of it was read, by this thread. */
 void request_complete(struct request *request);
 void request_answered(struct request *request); /* its response has begun */
+/* ... and by this thread: was it read by another one? */
+bool request_is_from_elsewhere(const struct request *request);
 void request_end(struct request *request);
 
 /* A call made for ctx begins, ends. Safe with any context, at any time. */

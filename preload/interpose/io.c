@@ -4,6 +4,7 @@
  * real call's. What MSG_PEEK shows comes again; MSG_OOB and MSG_ERRQUEUE are not of the stream; MSG_TRUNC on a stream socket throws bytes
  * away without showing them (tcp(7)). */
 #include "conn/flow.h"
+#include "context/turn.h"
 #include "interpose/node.h"
 #include "interpose/wrap.h"
 #include <string.h>
@@ -25,6 +26,8 @@ static inline ssize_t unwatched(int fd, ssize_t result)
 {
     if (OTSHIM_UNLIKELY(ctx_inherited | runtime_given) && result > 0 && !otshim_quiet && otshim_active)
         ctx_read_unwatched(fd);
+    if (turn_in() && result > 0 && fd_is_other(fd))
+        turn_read_other();
     return result;
 }
 

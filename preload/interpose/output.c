@@ -1,5 +1,6 @@
 /* output.c - the sending half of the io family: each call as the program made it, and the same call described for conn/inject.h. */
 #include "conn/inject.h"
+#include "context/turn.h"
 #include "interpose/wrap.h"
 
 #define NO_INJECTION (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)
@@ -32,8 +33,11 @@ static ssize_t plain_sendmsg(const struct output *o)
 WRAP(ssize_t, write, (int fd, const void *buf, size_t count))
 {
     struct watch watch;
-    if (!watch_begin(&watch, fd))
+    if (!watch_begin(&watch, fd)) {
+        if (fd_is_other(fd))
+            turn_gives_work(NULL);
         return REAL(write)(fd, buf, count);
+    }
     struct output output = {.plain = plain_write, .fd = fd, .buf = buf, .len = count, .may_inject = true};
     return inject_output(&watch, &output);
 }

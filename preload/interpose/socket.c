@@ -10,11 +10,13 @@
 #include "interpose/python.h"
 #include "interpose/quiet.h"
 #include "interpose/ruby.h"
+#include "interpose/wait.h"
 #include "interpose/wrap.h"
 #include "span/span.h"
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -57,7 +59,8 @@ WRAP(int, bind, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 WRAP(int, listen, (int fd, int backlog))
 {
     if (watching())
-        PRESERVE_ERRNO((stack_prepare(), python_look(true), node_look(), ruby_look(true), openssl_look(), jvm_look(fd, true)));
+        PRESERVE_ERRNO(
+            (stack_prepare(), wait_look(), python_look(true), node_look(), ruby_look(true), openssl_look(), jvm_look(fd, true)));
     int result = REAL(listen)(fd, backlog);
     if (result == 0 && watching())
         PRESERVE_ERRNO(conn_listening(fd));
@@ -88,10 +91,12 @@ static int accept_watched(int fd, struct sockaddr *addr, socklen_t *addrlen, int
             own_len = own_len < sizeof own ? own_len : sizeof own;
             memcpy(&own, addr, own_len); /* what was cut is too short for its family, and left out */
         }
+        wait_look();
         python_look(false);
         openssl_look();
         jvm_look(fd, false);
         conn_accepted(fd, result, (struct sockaddr *)&own, own_len);
+        conn_blocks(result, !(flags & SOCK_NONBLOCK));
     }
     span_tick();
     errno = error;
@@ -219,6 +224,15 @@ WRAP(int, dup3, (int fd, int newfd, int flags))
     return duped(fd, REAL(dup3)(fd, newfd, flags));
 }
 
+static int controlled(int fd, int cmd, void *arg, int result)
+{
+    if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
+        return duped(fd, result);
+    if (cmd == F_SETFL && result == 0 && fd_get(fd) != NULL && watching())
+        conn_blocks(fd, ((uintptr_t)arg & O_NONBLOCK) == 0);
+    return result;
+}
+
 /* The third argument, if there is one, is an int or a pointer: passed on as wide as a pointer, which is how libc takes it off again. */
 WRAP(int, fcntl, (int fd, int cmd, ...))
 {
@@ -226,8 +240,7 @@ WRAP(int, fcntl, (int fd, int cmd, ...))
     va_start(args, cmd);
     void *arg = va_arg(args, void *);
     va_end(args);
-    int result = REAL(fcntl)(fd, cmd, arg);
-    return cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC ? duped(fd, result) : result;
+    return controlled(fd, cmd, arg, REAL(fcntl)(fd, cmd, arg));
 }
 
 WRAP(int, fcntl64, (int fd, int cmd, ...))
@@ -236,6 +249,21 @@ WRAP(int, fcntl64, (int fd, int cmd, ...))
     va_start(args, cmd);
     void *arg = va_arg(args, void *);
     va_end(args);
-    int result = HAVE(fcntl64) ? real.fcntl64(fd, cmd, arg) : REAL(fcntl)(fd, cmd, arg);
-    return cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC ? duped(fd, result) : result;
+    return controlled(fd, cmd, arg, HAVE(fcntl64) ? real.fcntl64(fd, cmd, arg) : REAL(fcntl)(fd, cmd, arg));
+}
+
+/* musl takes the request as an int: the upper half of the register may then hold anything, and is passed on. */
+WRAP(int, ioctl, (int fd, unsigned long request, ...))
+{
+    va_list args;
+    va_start(args, request);
+    void *arg = va_arg(args, void *);
+    va_end(args);
+    int result = REAL(ioctl)(fd, request, arg);
+    if ((unsigned)request == FIONBIO && result == 0 && fd_get(fd) != NULL && watching()) {
+        int value;
+        memcpy(&value, arg, sizeof value);
+        conn_blocks(fd, value == 0);
+    }
+    return result;
 }

@@ -15,6 +15,7 @@
  *
  * Of pthread_cond_wait and pthread_cond_timedwait there are two versions in glibc: see versions.def. */
 #include "context/runtime.h"
+#include "context/turn.h"
 #include "interpose/quiet.h"
 #include "interpose/real.h"
 #include "interpose/wrap.h"
@@ -69,6 +70,7 @@ WRAP(int, pthread_create, (pthread_t * thread, const pthread_attr_t *attr, void 
 {
     struct ctx ctx;
     struct block *b;
+    turn_threads = true;
     if (!QUIET_WATCHING() || !ctx_current(&ctx) || (b = block_take()) == NULL)
         return REAL(pthread_create)(thread, attr, start, arg);
     b->start = start;

@@ -33,8 +33,6 @@ from receiver import GrpcReceiver, with_hex_ids
 
 COLUMNS = "{:<38} {:<10} {:>7} {:>5} {:>13} {:>6} {:>6} {:>6} {:>7} {:>7} {:>7}"
 
-FEW = 4  # clients of the second storm
-
 
 class Received:
     """Keeps what comes as it comes, and makes spans of it when the storm is over: the clients need the processor."""
@@ -74,7 +72,7 @@ def run_model(model, seconds):
         front = lab.start(model.start, "front", env=env)
         time.sleep(0.2)
         outcome = load.Outcome()
-        for clients, requests in ((model.clients, model.requests), (FEW, model.requests // 4)):
+        for clients, requests in ((model.clients, model.requests), *((few, model.requests // 4) for few in model.few)):
             load.Storm(outcome, front.port, model.paths(), clients, requests, seconds, clients_tls).run()
         spans = await_spans(receiver.received, outcome, log)
         if front.popen.poll() is not None:
@@ -172,7 +170,7 @@ def build_programs():
     models.COMPILED.mkdir(parents=True, exist_ok=True)
     cc = os.environ.get("CC", "gcc")
     for source in models.HERE.glob("*.c"):
-        libraries = ["-levent"] if source.stem == "libevent" else []
+        libraries = {"libevent": ["-levent"], "libuv": ["-luv"], "libev": ["-lev"]}.get(source.stem, [])
         make(models.COMPILED / source.stem, source, [cc, "-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", source, "-o",
                                                      models.COMPILED / source.stem, "-lpthread", *libraries])
     if shutil.which("javac"):

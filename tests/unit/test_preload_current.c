@@ -215,6 +215,40 @@ static void test_an_uncertain_context_ends_with_fork(void **state)
     ctx_clear();
 }
 
+/* The thread that reads is not the one that answers: what was read may be exchanged for something else wherever a lock is taken. */
+static void *answer_for_another(void *arg)
+{
+    struct request *request = arg;
+    assert_true(request_is_from_elsewhere(request));
+    ctx_hands_over();
+    return NULL;
+}
+
+static void test_hand_over(void **state)
+{
+    (void)state;
+    static struct request a, b;
+    pthread_t thread;
+    read_request(&a, 1);
+    assert_false(request_is_from_elsewhere(&a));
+    ctx_waited();
+    expect(1, OTSHIM_PARENT_THREAD);
+    pthread_create(&thread, NULL, answer_for_another, &a);
+    pthread_join(thread, NULL);
+    request_end(&a);
+    read_request(&b, 2);
+    expect(2, OTSHIM_PARENT_THREAD);
+    ctx_waited();
+    expect_nobody();
+    request_end(&b);
+    ctx_after_fork(); /* the child has one thread */
+    read_request(&a, 3);
+    ctx_waited();
+    expect(3, OTSHIM_PARENT_THREAD);
+    request_end(&a);
+    ctx_clear();
+}
+
 static void test_inherit(void **state)
 {
     (void)state;
@@ -352,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_open_requests),
         cmocka_unit_test(test_open_requests_of_threads),
         cmocka_unit_test(test_an_uncertain_context_ends_with_fork),
+        cmocka_unit_test(test_hand_over),
         cmocka_unit_test(test_inherit),
         cmocka_unit_test(test_threads_are_apart),
         cmocka_unit_test(test_given_contexts_end_at_a_pipe),

@@ -71,7 +71,7 @@ build()
         ${CC:-gcc} "${flags[@]}" "$src/$1.c" -o "$bin/$1" -lpthread "${@:2}"
     fi || fail build "$1"
 }
-for program in origin environment exec_fails descriptors fork_storm waits calls inherit; do
+for program in origin environment exec_fails descriptors fork_storm waits turns calls inherit; do
     build $program
 done
 build resolve -rdynamic
@@ -167,6 +167,30 @@ epoll own + wake-up: other
 own call, select: ours
 own call, poll with a wake-up pipe: ours
 own call, epoll: ours' "$bin/waits" meaning
+
+prints turns 'one event: ours
+... and a second call: ours
+two events: other
+no timer can be due: ours
+a timer may be due: other
+timeout 0: other
+a fixed tick: other
+another connection is closed: other
+another request in the same turn: other
+a wake-up is read: other
+a thread that does nothing: ours
+a thread that wakes the loop: other
+a thread that adds to the set: other
+a thread that has a loop, too: other
+accepted and read, blocking: ours
+accepted and read, not blocking: other
+made blocking and read: ours
+made not blocking and read: other
+blocking, in the loop'\''s set: other
+poll, one event: ours
+poll, two events: other
+select, one event: ours
+select, two events: other' "$bin/turns"
 
 [ "$libc" = glibc ] && prints pool-under-load '0 wrong of 1440' "$bin/pool"
 

@@ -106,6 +106,11 @@ static void select_matrix(void)
     SAY("select of nothing", select(0, NULL, NULL, NULL, &none));
     SAY("select, negative", select(-1, &r, NULL, NULL, &none));
     SAY("select, bad set", select(4, BAD, NULL, NULL, &none));
+    char *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    SAY("select, no memory", select(4, (fd_set *)page, NULL, NULL, &none));
+    SAY("select, no memory for the timeout", select(4, &r, NULL, NULL, (struct timeval *)page));
+    SAY("pselect, no memory for the timeout", pselect(4, &r, NULL, NULL, (struct timespec *)page, NULL));
+    munmap(page, 4096);
     SAY("select, wrong timeout", select(4, &r, NULL, NULL, &wrong));
     SAY("select up to the table's size", select(1 << 20, &r, NULL, NULL, &none));
     SAY("select of a large set", select(4096, big, NULL, NULL, &none));

@@ -1,4 +1,5 @@
-/* epoll.c - one thread, epoll, nothing that blocks: each request is a small state machine. Argument: the port.
+/* epoll.c - one thread, epoll, nothing that blocks: each request is a small state machine. Arguments: the port, and perhaps "tick": the loop
+ * then waits for a fixed time and looks at its timers whenever it wakes, as many do.
  *
  *   plain    calls as soon as the request has been read, a connection for each call
  *   pool     the same, on connections that are kept
@@ -263,7 +264,7 @@ static void take(int listener)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2)
+    if (argc < 2)
         return 2;
     struct epoll_event events[64];
     int listener = storm_listen(argv[1], SOCK_NONBLOCK);
@@ -279,5 +280,7 @@ int main(int argc, char **argv)
         }
         run_batch();
         timeout = run_timers();
+        if (argc > 2)
+            timeout = 5;
     }
 }
