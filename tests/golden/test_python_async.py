@@ -23,6 +23,9 @@ def server(lab, name, port):
     return [programs.SYSTEM_PYTHON, laboratory.PROGRAMS / "asyncio_server.py", port]
 
 
+LOOKED_UP = ONE.replace("      front INTERNAL tcp", "      front INTERNAL dns.lookup localhost\n      front INTERNAL tcp")
+
+
 def both(leaf, kind, ident="ID"):
     return fetch(leaf.url(f"/leaf/{ident}"), leaf.url(f"/leaf/{ident}"), ident=ident).replace("/fetch/", f"/{kind}/")
 
@@ -68,13 +71,14 @@ def test_work_that_changes_threads(lab, version):
 
     leaf = lab.start(programs.thread_server, "leaf")
     front = lab.start(of_version, "front")
-    kinds = ["executor", "own_pool", "thread", "late", "subprocess"]
+    kinds = ["executor", "own_pool", "thread", "late", "resolve", "subprocess"]
     idents = {kind: [f"id-{n}" for n in range(100 * at, 100 * at + (6 if kind == "subprocess" else 16))] for at, kind in enumerate(kinds)}
     paths = [both(leaf, kind, ident) for kind in kinds for ident in idents[kind]]
     random.Random(1).shuffle(paths)
     with laboratory.ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda path: lab.get(front, path), paths))
-    lab.expect_each_of([(ONE.replace("KIND", kind), ident) for kind in kinds for ident in idents[kind]])
+    trees = {"resolve": LOOKED_UP}
+    lab.expect_each_of([(trees.get(kind, ONE).replace("KIND", kind), ident) for kind in kinds for ident in idents[kind]])
 
 
 def test_pipelined_requests_have_no_calls(lab):

@@ -2,6 +2,7 @@
 
     /KIND/ID?url=URL&url=URL    await, gather, task, to_thread: how the calls are made
     /executor/ID?...            loop.run_in_executor, where contextvars do not travel
+    /resolve/ID?...             the host's name is looked up, which the loop does on a thread of its own
     /own_pool/ID?...            a pool of the program's own, of which every call is a job that submits another one
     /thread/ID?...              a thread started for it, which starts another one
     /subprocess/ID?...          a curl started for it
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 
+tasks = set()  # of connections: asyncio itself may forget them (until 3.8)
 own_pool = ThreadPoolExecutor(64)
 
 
@@ -79,6 +81,9 @@ async def work(kind, urls):
             await asyncio.create_task(ask(url))
         elif kind == "to_thread":
             await asyncio.to_thread(ask_blocking, url)
+        elif kind == "resolve":
+            await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+            await ask(url)
         elif kind == "thread":
             await by_thread(url)
         elif kind == "subprocess":
@@ -90,6 +95,7 @@ async def work(kind, urls):
 
 
 async def serve(reader, writer):
+    tasks.add(asyncio.current_task())
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -108,6 +114,7 @@ async def serve(reader, writer):
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
+        tasks.discard(asyncio.current_task())
         writer.close()
 
 
