@@ -25,13 +25,12 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define ARGUMENTS void *a, void *b, void *c, void *d, void *e, void *f
-#define PASSED_ON a, b, c, d, e, f
-typedef void *(*any_function)(ARGUMENTS);
+#define ARGUMENTS METHOD_ARGUMENTS
+#define PASSED_ON METHOD_PASSED_ON
 
 struct method_def {
     const char *name;
-    any_function function;
+    method_function function;
     int flags;
     const char *doc;
 };
@@ -41,7 +40,7 @@ struct method_def {
 #define TYPE_NAME 24
 
 /* Written before the function is exchanged, with the GIL, and never again. */
-static any_function plain_start, plain_start_joinable, plain_lock_acquire, plain_lock_acquire_lock, plain_lock_enter,
+static method_function plain_start, plain_start_joinable, plain_lock_acquire, plain_lock_acquire_lock, plain_lock_enter,
     plain_rlock_acquire, plain_rlock_enter, plain_pop, plain_popleft, plain_set_result, plain_put, plain_get, plain_get_nowait;
 
 static _Atomic bool installed; /* or given up */
@@ -51,7 +50,7 @@ static void look_for_queue(void);
 
 /* ---- what the methods lead to -------------------------------------------------------------------------------------------------------------- */
 
-static inline void takes(void)
+void method_takes(void)
 {
     if (OTSHIM_UNLIKELY(runtime_given != PYTHON_GIVEN_NOTHING) && python_usable())
         python_given_takes();
@@ -59,7 +58,7 @@ static inline void takes(void)
 
 static inline void locks(void)
 {
-    takes();
+    method_takes();
     if (OTSHIM_UNLIKELY(atomic_load_explicit(&queue_due, memory_order_relaxed)))
         look_for_queue();
 }
@@ -96,13 +95,13 @@ static void *rlock_enter(ARGUMENTS)
 
 static void *deque_pop(ARGUMENTS)
 {
-    takes();
+    method_takes();
     return plain_pop(PASSED_ON);
 }
 
 static void *deque_popleft(ARGUMENTS)
 {
-    takes();
+    method_takes();
     return plain_popleft(PASSED_ON);
 }
 
@@ -201,13 +200,13 @@ static struct method_def *definition(PyObject *owner, const char *name)
     struct method_def *def = NULL;
     if (strcmp(kind, "method_descriptor") == 0)
         def = *(struct method_def **)((char *)object + METHOD_DEF);
-    else if (strcmp(kind, "builtin_function_or_method") == 0)
+    else if (strcmp(kind, "builtin_function_or_method") == 0 || strstr(kind, "cython_function_or_method") != NULL)
         def = *(struct method_def **)((char *)object + FUNCTION_DEF);
     python_api.DecRef(object); /* its owner keeps it */
-    return def != NULL && strcmp(def->name, name) == 0 && is_writable(def) ? def : NULL;
+    return def != NULL && is_writable(def) && strcmp(def->name, name) == 0 ? def : NULL;
 }
 
-static bool exchange(PyObject *owner, const char *name, any_function ours, any_function *plain, int flags)
+bool method_exchange(PyObject *owner, const char *name, method_function ours, method_function *plain, int flags)
 {
     struct method_def *def = owner != NULL ? definition(owner, name) : NULL;
     if (def == NULL || (flags != 0 && def->flags != flags))
@@ -228,14 +227,17 @@ static const char *exchange_threads(void)
     PyObject *lock = python_api.GetAttr(module, "LockType"), *rlock = python_api.GetAttr(module, "RLock"),
              *deque = python_api.GetAttr(collections, "deque");
     /* First where what was given ends, then where it is given. */
-    bool all = exchange(lock, "acquire", lock_acquire, &plain_lock_acquire, 0) &&
-               exchange(lock, "acquire_lock", lock_acquire_lock, &plain_lock_acquire_lock, 0) &&
-               exchange(lock, "__enter__", lock_enter, &plain_lock_enter, 0) &&
-               exchange(rlock, "acquire", rlock_acquire, &plain_rlock_acquire, 0) &&
-               exchange(rlock, "__enter__", rlock_enter, &plain_rlock_enter, 0) &&
-               exchange(deque, "pop", deque_pop, &plain_pop, 0) && exchange(deque, "popleft", deque_popleft, &plain_popleft, 0);
-    if (all && exchange(module, "start_new_thread", start, &plain_start, 0))
-        exchange(module, "start_joinable_thread", start_joinable, &plain_start_joinable, 0); /* 3.13 */
+    bool all = method_exchange(deque, "pop", deque_pop, &plain_pop, 0) &&
+               method_exchange(deque, "popleft", deque_popleft, &plain_popleft, 0);
+    /* gevent has put its own in their place: nobody starts a thread of the system by them (python_gevent.c). */
+    bool replaced = definition(module, "start_new_thread") == NULL;
+    all &= replaced || (method_exchange(lock, "acquire", lock_acquire, &plain_lock_acquire, 0) &&
+                        method_exchange(lock, "acquire_lock", lock_acquire_lock, &plain_lock_acquire_lock, 0) &&
+                        method_exchange(lock, "__enter__", lock_enter, &plain_lock_enter, 0) &&
+                        method_exchange(rlock, "acquire", rlock_acquire, &plain_rlock_acquire, 0) &&
+                        method_exchange(rlock, "__enter__", rlock_enter, &plain_rlock_enter, 0));
+    if (all && !replaced && method_exchange(module, "start_new_thread", start, &plain_start, 0))
+        method_exchange(module, "start_joinable_thread", start_joinable, &plain_start_joinable, 0); /* 3.13 */
     if (lock != NULL)
         python_api.DecRef(lock);
     if (rlock != NULL)
@@ -252,7 +254,7 @@ static void exchange_asyncio(void)
     PyObject *type = module != NULL ? python_api.GetAttr(module, "Future") : NULL;
     if (type == NULL)
         return;
-    exchange(type, "set_result", set_result, &plain_set_result, 0);
+    method_exchange(type, "set_result", set_result, &plain_set_result, 0);
     python_api.DecRef(type);
 }
 
@@ -263,8 +265,9 @@ static bool exchange_queue(void)
     PyObject *type = module != NULL ? python_api.GetAttr(module, "SimpleQueue") : NULL;
     if (type == NULL)
         return false;
-    if (exchange(type, "get", queue_get, &plain_get, 0) && exchange(type, "get_nowait", queue_get_nowait, &plain_get_nowait, 0))
-        exchange(type, "put", queue_put, &plain_put, FAST_KEYWORDS);
+    if (method_exchange(type, "get", queue_get, &plain_get, 0) &&
+        method_exchange(type, "get_nowait", queue_get_nowait, &plain_get_nowait, 0))
+        method_exchange(type, "put", queue_put, &plain_put, FAST_KEYWORDS);
     python_api.DecRef(type);
     return true;
 }
@@ -327,6 +330,8 @@ static void install(void)
         why = exchange_threads();
     if (why == NULL)
         exchange_queue();
+    if (why == NULL)
+        python_gevent_look();
     else
         say_failed(why);
     python_api.ErrRestore(type, value, traceback);

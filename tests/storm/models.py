@@ -366,7 +366,8 @@ PROXY = dict(path="/KIND/ID/0?ms=MS", calls=1, requests=2000)
 ASYNC = owned("streams", "httpx", "aiohttp", "gather", "tasks", "group", "to_thread", "executor", "background")
 FASTAPI = ASYNC | owned("sync", "session", "after", "stream", "ws")
 MODULES = ("fastapi", "uvicorn", "httpx", "aiohttp", "wsproto")
-GREENLETS = owned("close", "kept", "session") | free("thread")
+EVENTLET = owned("close", "kept", "session") | free("thread")
+GEVENT = EVENTLET | owned("thread", "green", "late") | free("pool", "queue", "simple", "hand")
 SYNC = owned("close", "kept", "session", "pool", "thread", "late", "spawn") | free("process", "spawned", "queue", "simple", "hand", "dummy")
 NODE = owned("get", "timer", "agent", "queue", "immediate", "all", "fetch", "pool", "pipelined", "dns", "file", "late") | free("worker")
 PUMA = owned("close", "kept", "late", "fork", "spawn") | free("thread", "pool")
@@ -462,11 +463,11 @@ MODELS = [
           requests=200, short=False, modules=MODULES + ("django",)),
     Model("aiohttp", python("aiohttp_server.py"), ASYNC, requests=200, short=False, modules=("aiohttp", "httpx")),
     Model("Tornado", python("tornado_server.py"), ASYNC, requests=200, short=False, modules=("tornado", "aiohttp", "httpx")),
-    Model("gunicorn gevent x2, Flask", gunicorn("flask_app:app", workers=2, worker_class="gevent"), GREENLETS, requests=300, short=False,
+    Model("gunicorn gevent x2, Flask", gunicorn("flask_app:app", workers=2, worker_class="gevent"), GEVENT, requests=300, short=False,
           modules=("flask", "gevent")),
-    Model("Debian's gunicorn gevent x2, Flask", debian("gunicorn", "flask_app:app", "--workers=2", "--worker-class=gevent"), GREENLETS,
+    Model("Debian's gunicorn gevent x2, Flask", debian("gunicorn", "flask_app:app", "--workers=2", "--worker-class=gevent"), GEVENT,
           requests=300, short=False),
-    Model("Debian's gunicorn eventlet x2, Flask", debian("gunicorn", "flask_app:app", "--workers=2", "--worker-class=eventlet"), GREENLETS,
+    Model("Debian's gunicorn eventlet x2, Flask", debian("gunicorn", "flask_app:app", "--workers=2", "--worker-class=eventlet"), EVENTLET,
           requests=300, short=False),
     # Python, by version
     *(model for version in pythons.found() for model in cpython_models(version)),

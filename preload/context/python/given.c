@@ -17,6 +17,8 @@
  * that takes things from another queue, or waits on a condition or an event, becomes nobody's as a thread would; plain locks are let pass:
  * a job has been handed over already.
  *
+ * A greenlet that gevent spawns is like a thread; what it was given is in its context (python_gevent.c), and its function is looked at each time.
+ *
  * The table of jobs is used with the GIL alone. What was given is the thread's own; .kind is cleared first and set last, for the sake of
  * signal handlers. */
 #include "base/base.h"
@@ -44,14 +46,20 @@ static void give(uint8_t kind, const struct ctx *ctx, uint8_t rule)
     runtime_given = kind;
 }
 
-void python_given_end(void)
+static void end(void)
 {
     runtime_given = 0;
 }
 
+void python_given_end(void)
+{
+    if (runtime_given != PYTHON_GIVEN_GREENLETS) /* those are told apart by their contexts */
+        end();
+}
+
 /* ---- whose code is it? ------------------------------------------------------------------------------------------------------------------ */
 
-enum code { PROGRAM, LIBRARY, THREADING, QUEUE, EXECUTOR };
+enum code { PROGRAM, LIBRARY, GEVENT, THREADING, QUEUE, EXECUTOR };
 
 static char library[512]; /* the standard one's directory, with its last slash; written once, with the GIL */
 static size_t library_len;
@@ -76,11 +84,15 @@ static enum code code_of(const void *frame)
 {
     struct python_text file = python_stack_file(frame);
     if (library_len == 0 || file.len < library_len || memcmp(file.bytes, library, library_len) != 0) {
+        if (memmem(file.bytes, file.len, "-packages/gevent/", 17) != NULL)
+            return GEVENT;
         bool others = memmem(file.bytes, file.len, "/site-packages/", 15) != NULL ||
                       memmem(file.bytes, file.len, "/dist-packages/", 15) != NULL ||
                       (file.len > 8 && memcmp(file.bytes, "<frozen ", 8) == 0);
         return others ? LIBRARY : PROGRAM;
     }
+    if (file.len > library_len + 21 && memcmp(file.bytes + library_len, "site-packages/gevent/", 21) == 0)
+        return GEVENT;
     file.bytes += library_len;
     file.len -= library_len;
     if (is(file, "threading.py"))
@@ -90,8 +102,8 @@ static enum code code_of(const void *frame)
     return is(file, "concurrent/futures/thread.py") ? EXECUTOR : LIBRARY;
 }
 
-/* The oldest code of the thread that is not threading's: is it the program's? Not to be said while there is none. */
-static void judge_thread(void)
+/* The oldest code of the thread, or greenlet, that is not threading's: whose is it? THREADING while there is none. */
+static enum code oldest_code(void)
 {
     enum code oldest = THREADING;
     for (const void *frame = python_stack_newest(python_thread()); frame != NULL; frame = python_stack_older(frame)) {
@@ -99,22 +111,54 @@ static void judge_thread(void)
         if (code != THREADING)
             oldest = code;
     }
+    return oldest;
+}
+
+static void judge_thread(void)
+{
+    enum code oldest = oldest_code();
     if (oldest == PROGRAM)
         mine.judged = true;
     else if (oldest != THREADING)
-        runtime_given = 0;
+        end();
 }
 
 bool python_given_now(struct ctx *out)
 {
     if (OTSHIM_LIKELY(runtime_given == PYTHON_GIVEN_NOTHING))
         return false;
-    if (mine.fork_generation != otshim_fork_generation)
-        runtime_given = 0;
+    if (mine.fork_generation != otshim_fork_generation && runtime_given != PYTHON_GIVEN_GREENLETS)
+        end();
     if (runtime_given == PYTHON_GIVEN_THREAD && !mine.judged)
         judge_thread();
     *out = mine.ctx;
     return runtime_given == PYTHON_GIVEN_JOB || (runtime_given == PYTHON_GIVEN_THREAD && mine.judged);
+}
+
+/* ---- greenlets ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* The value in the context of a greenlet that was started for a request has this rule, as what it was given has for a thread. */
+#define SPAWNED OTSHIM_PARENT_INHERITED
+
+void python_spawned(PyObject *context, const struct ctx *ctx)
+{
+    struct python_value value = {.kind = PYTHON_REQUEST, .ctx = *ctx};
+    value.ctx.rule = SPAWNED;
+    python_set(context, &value);
+    if (runtime_given == PYTHON_GIVEN_NOTHING)
+        runtime_given = PYTHON_GIVEN_GREENLETS;
+}
+
+static bool is_spawned(void)
+{
+    struct python_value value;
+    const void *thread = python_thread();
+    return thread != NULL && python_read(thread, &value) && value.kind == PYTHON_REQUEST && value.ctx.rule == SPAWNED;
+}
+
+bool python_given_holds(const struct python_value *value)
+{
+    return value->ctx.rule != SPAWNED || oldest_code() == PROGRAM;
 }
 
 /* ---- where it ends ------------------------------------------------------------------------------------------------------------------------- */
@@ -130,12 +174,14 @@ static bool takes_nothing(struct python_text outermost)
     return false;
 }
 
-void python_given_takes(void)
+/* Is the program's own code about to take something? waited: only by waiting for others, or from a queue, not by a mere lock. */
+static bool program_takes(bool waited)
 {
     struct python_text name = {"", 0};
     const void *frame = python_stack_newest(python_thread());
     bool waits = false, takes = false, queue = false;
-    for (; frame != NULL && code_of(frame) == THREADING; frame = python_stack_older(frame)) {
+    for (enum code code; frame != NULL && ((code = code_of(frame)) == THREADING || code == GEVENT);
+         frame = python_stack_older(frame)) {
         name = python_stack_name(frame);
         waits |= is(name, "wait");
     }
@@ -146,18 +192,35 @@ void python_given_takes(void)
         takes |= name.len >= 3 && memcmp(name.bytes, "get", 3) == 0;
     }
     if (frame == NULL || code_of(frame) != PROGRAM)
-        return;
+        return false;
     if (queue ? !takes : threading && takes_nothing(name))
-        return;
-    if (queue || waits || runtime_given == PYTHON_GIVEN_THREAD)
-        runtime_given = 0;
+        return false;
+    return queue || waits || !waited;
+}
+
+void python_given_takes(void)
+{
+    if (runtime_given == PYTHON_GIVEN_GREENLETS) {
+        if (is_spawned() && program_takes(false))
+            python_set(NULL, &(struct python_value){.kind = PYTHON_NOBODY});
+    } else if (program_takes(runtime_given == PYTHON_GIVEN_JOB)) {
+        end();
+    }
 }
 
 /* What a child process says is an answer; anything else may be work: of multiprocessing's queues and pools, or of the program's own pipes. */
 void python_given_read(void)
 {
-    if (!python_stack_is_within(python_thread(), "/subprocess.py", NULL))
-        runtime_given = 0;
+    if (python_stack_is_within(python_thread(), "/subprocess.py", NULL))
+        return;
+    if (runtime_given != PYTHON_GIVEN_GREENLETS) {
+        end();
+    } else if (is_spawned()) { /* the GIL was given up for the read, and will be wanted again */
+        int state = python_api.Ensure();
+        if (python_usable())
+            python_set(NULL, &(struct python_value){.kind = PYTHON_NOBODY});
+        python_api.Release(state);
+    }
 }
 
 /* ---- jobs ------------------------------------------------------------------------------------------------------------------------------------ */

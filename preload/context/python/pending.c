@@ -284,7 +284,7 @@ int python_current(struct ctx *out)
     } else if (value.kind == PYTHON_CONN) {
         answer = runtime_conn_turn(&value.conn) == RUNTIME_TURN_TAKEN && runtime_conn_get(&value.conn, out);
     } else {
-        answer = value.kind == PYTHON_REQUEST;
+        answer = value.kind == PYTHON_REQUEST && python_given_holds(&value);
         *out = value.ctx;
     }
     if (answer == 1 && !given)

@@ -76,6 +76,7 @@ typedef struct python_object PyObject; /* opaque: this tree knows no Python head
     X(PyObject *, EvalFrame, "PyEval_GetFrame", (void))
 #define PYTHON_API_OPTIONAL(X)                                                                                                     \
     X(void *, InterpreterOf, "PyThreadState_GetInterpreter", (void *)) /* 3.9 */                                                   \
+    X(int, SetAttr, "PyObject_SetAttrString", (PyObject *, const char *, PyObject *))                                              \
     X(void *, InterpreterHead, "PyInterpreterState_Head", (void))                                                                  \
     X(int, IsFinalizing, "Py_IsFinalizing", (void))        /* 3.13 */                                                              \
     X(int, IsFinalizingBefore, "_Py_IsFinalizing", (void)) /* until 3.12 */
@@ -152,13 +153,21 @@ const char *python_stack_calibrate(unsigned minor);
 
 /* ---- given.c: work that was given to this thread ------------------------------------------------------------------------------------------ */
 /* what runtime_given (context/runtime.h) says here */
-enum python_given { PYTHON_GIVEN_NOTHING, PYTHON_GIVEN_THREAD, PYTHON_GIVEN_JOB };
+enum python_given {
+    PYTHON_GIVEN_NOTHING,
+    PYTHON_GIVEN_THREAD,
+    PYTHON_GIVEN_JOB,
+    PYTHON_GIVEN_GREENLETS /* to some of the thread's greenlets, by their contexts */
+};
 bool python_given_library(const char *threading_file); /* where the standard library lies; false: not to be said */
 void python_given_start(const struct ctx *ctx);        /* this thread was started for ctx */
 bool python_given_now(struct ctx *out);
 void python_given_takes(void); /* with something given: the code that runs takes a lock, or the end of a deque */
 void python_given_read(void);  /* ... has read from a pipe or the like */
 void python_given_end(void);
+void python_spawned(PyObject *context,
+                    const struct ctx *ctx); /* with the GIL: a greenlet that will run in this context was started for ctx */
+bool python_given_holds(const struct python_value *value); /* ... and is a greenlet of the program's own */
 /* With the GIL: a job was put into the queue of a thread pool; something was taken from a queue. */
 void python_job_put(const void *item);
 void python_job_taken(const void *item); /* only needed if something is given, or there are jobs */

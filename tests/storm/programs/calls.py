@@ -8,6 +8,7 @@ each after a sleep of up to ms milliseconds, and fails if one of them does.
     process  each call in a process of a pool, whose workers are forked inside a request
     spawned  the same, with workers that are new programs (multiprocessing's spawn)
     thread   each call on a threading.Thread started for it
+    green    each call by a greenlet that is spawned for it (gevent)
     late     the calls are made by a thread that goes on after the response
     queue    each call by a worker thread that takes it from a queue.Queue; the workers are started by requests, when there are too few
     simple   ... from a queue.SimpleQueue
@@ -22,6 +23,7 @@ import multiprocessing.pool
 import os
 import queue
 import random
+import socket
 import subprocess
 import threading
 import time
@@ -114,6 +116,12 @@ def thread(path, ms):
     started.join()
     if failures:
         raise failures[0]
+
+
+def green(path, ms):
+    import gevent
+
+    gevent.spawn(close, path, ms).get()
 
 
 class List:
@@ -222,8 +230,13 @@ workers = {"queue": Workers(queue.Queue()), "simple": Workers(queue.SimpleQueue(
 dummies = []
 
 
+ways_by_hand = ["list", "waited", "polled"]
+if not socket.socket.__module__.startswith("gevent"):  # there the pipe would block all
+    ways_by_hand.append("piped")
+
+
 def hand(path, ms):
-    workers[random.choice(("list", "waited", "polled", "piped"))].call(path, ms)
+    workers[random.choice(ways_by_hand)].call(path, ms)
 
 
 def dummy(path, ms):
@@ -239,7 +252,7 @@ def spawn(path, ms):
     check(curl.communicate()[0], path)
 
 
-WAYS = {"close": close, "kept": kept, "session": pooled, "pool": pool, "process": process, "spawned": spawned, "thread": thread, "spawn": spawn,
+WAYS = {"close": close, "kept": kept, "session": pooled, "pool": pool, "process": process, "spawned": spawned, "thread": thread, "spawn": spawn, "green": green,
         "queue": workers["queue"].call, "simple": workers["simple"].call, "hand": hand, "dummy": dummy}
 
 
