@@ -127,6 +127,7 @@ void ctx_read_unwatched(int fd)
 void ctx_after_fork(void)
 {
     struct ctx ctx;
+    hands_over = false; /* nor does what is set here end at the child's first lock, if its runtime was certain of it */
     if (!ctx_current(&ctx)) {
         ctx_inherited = mine.valid = 0; /* what does not count here must not count there, where nobody else can be asked */
     } else if (ctx_is_of_runtime(&ctx)) {
@@ -135,7 +136,6 @@ void ctx_after_fork(void)
     }
     if (mine.valid)
         ctx_inherited |= CTX_BY_FORK;
-    hands_over = false;
     turn_after_fork();
 }
 
