@@ -131,7 +131,7 @@ void ctx_after_fork(void)
     if (!ctx_current(&ctx)) {
         ctx_inherited = mine.valid = 0; /* what does not count here must not count there, where nobody else can be asked */
     } else if (ctx_is_of_runtime(&ctx)) {
-        ctx.rule = OTSHIM_PARENT_THREAD;
+        ctx.rule = OTSHIM_PARENT_INHERITED; /* not by what this thread has read: no turn of a loop ends it */
         set(&ctx, false);
     }
     if (mine.valid)
