@@ -114,13 +114,13 @@ install_python()
     touch "$venv/.has-${requirements//\//-}"
 }
 
-# Without npm, or without its registry, the storm leaves Express out, and says so.
+# Without npm, or without its registry, the storm leaves Express and the clients out, and says so.
 install_express()
 {
-    [ -d "$build_dir/storm-node/node_modules/express" ] && return
+    [ -d "$build_dir/storm-node/node_modules/undici" ] && return
     command -v npm >/dev/null || return 0
-    npm install --silent --no-save --no-audit --no-fund --prefix "$build_dir/storm-node" express@4.22.3 >&2 ||
-        say "npm could not install Express: the storm goes on without"
+    npm install --silent --no-save --no-audit --no-fund --prefix "$build_dir/storm-node" express@4.22.3 axios@1.7.9 undici@6.21.0 >&2 ||
+        say "npm could not install Express, axios and undici: the storm goes on without"
 }
 
 # FastAPI for each CPython that is found here. One that cannot have it (no venv, no wheels) is left out of the storm, which says so.

@@ -163,8 +163,9 @@ def node(framework="http"):
 
 
 def express(lab, name, port):
-    if not (BUILD / "storm-node" / "node_modules" / "express").is_dir():
-        pytest.skip("Express is not installed")
+    """With the packages express, axios and undici."""
+    if not all((BUILD / "storm-node" / "node_modules" / package).is_dir() for package in ("express", "axios", "undici")):
+        pytest.skip("Express, axios and undici are not installed")
     return node("express")(lab, name, port)
 
 
@@ -472,10 +473,10 @@ MODELS = [
     # Python, by version
     *(model for version in pythons.found() for model in cpython_models(version)),
     # Node
-    Model("Node, some sorts", node(), some(NODE, "agent", "queue", "fetch", "late", "worker"), requests=300),
+    Model("Node, some sorts", node(), some(NODE, "agent", "queue", "fetch", "pool", "late", "worker"), requests=300),
     Model("Node, all sorts", node(), NODE, requests=300, short=False),
-    Model("Node, Express", express, some(NODE, "get", "agent", "fetch"), requests=500, short=False,
-          env={"NODE_PATH": str(BUILD / "storm-node" / "node_modules")}),
+    Model("Node, Express", express, some(NODE, "get", "agent", "fetch") | owned("axios") | {"undici": 99, "clients": 99}, requests=500,
+          short=False, env={"NODE_PATH": str(BUILD / "storm-node" / "node_modules")}),
     Model("Node, cluster of 2", node("cluster"), some(NODE, "get", "agent", "late"), requests=500, short=False),
     # Java
     Model("Java, fixed pool of 16", java(16), owned("url")),

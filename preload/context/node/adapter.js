@@ -123,10 +123,15 @@
   }
 
   const current = () => storage.getStore();
+  const unasked = new WeakSet(); // sockets that connect for nobody knows whom
+  function connects(handle) {
+    const owner = Object.getOwnPropertySymbols(handle).find((symbol) => symbol.description === 'owner_symbol');
+    return unasked.has(handle[owner]) ? undefined : storage.getStore();
+  }
   const tcp = prototypeOf('tcp_wrap', 'TCP') || prototypeOfSocket();
   const stream = getPrototypeOf(tcp);
-  wrap(tcp, 'connect', current);
-  wrap(tcp, 'connect6', current);
+  wrap(tcp, 'connect', connects);
+  wrap(tcp, 'connect6', connects);
   wrap(prototypeOf('pipe_wrap', 'Pipe'), 'connect', current);
   for (const prototype of [stream, prototypeOf('tls_wrap', 'TLSWrap')]) {
     for (const name of ['writev', 'writeBuffer', 'writeUtf8String', 'writeAsciiString', 'writeLatin1String', 'writeUcs2String']) wrap(prototype, name, whose);
@@ -205,6 +210,8 @@
   const askers = new WeakMap(); // a dispatch's handler: for whom it was dispatched first
   let dispatching = 0;
   let first = true;
+  let opening = false;
+  let doubtful = false;
 
   function dispatchAs(dispatcher, handler, dispatch) {
     const known = handler !== null && typeof handler === 'object';
@@ -245,7 +252,19 @@
     makers.set(request, dispatching > 0 || first ? storage.getStore() : undefined);
     if (!first) return;
     first = false;
+    opening = true;
     for (const version of [1, 2]) wrapDispatcher(globalThis[Symbol.for(`undici.globalDispatcher.${version}`)]);
+  });
+  // A client that connects again for what is in its queue does so where the connection before was closed: for whom, it does not say. (The first
+  // connection of all is made in a dispatch that was not wrapped yet.)
+  subscribe('undici:client:beforeConnect', ({ connectParams }) => {
+    doubtful = dispatching === 0 && !opening && connectParams.protocol === 'http:';
+    opening = false;
+    if (doubtful) queueMicrotask(() => { doubtful = false; });
+  });
+  subscribe('net.client.socket', ({ socket }) => {
+    if (doubtful) unasked.add(socket);
+    doubtful = false;
   });
   subscribe('undici:client:sendHeaders', ({ request, socket }) => {
     if (socket._handle) announced.set(socket._handle, makers.get(request) || nobody);

@@ -9,6 +9,7 @@
 //   fetch      fetch (undici), which keeps its connections
 //   pool       fetch by an agent of four connections and a queue
 //   pipelined  fetch by an agent of two connections, on which it sends several requests at once
+//   axios, undici, clients     the packages: axios; undici's own agent; undici's pool of four connections, used from a burst on
 //   dns        the leaf by name: libuv's thread pool looks it up
 //   file       reads a file first: libuv's thread pool again
 //   worker     each call is made by a worker thread that all requests share
@@ -64,6 +65,13 @@ async function limited(path, ms, options) {
   return (await fetch(`http://127.0.0.1:${port}${path}?ms=${ms}`, { dispatcher: dispatchers.get(key) })).text();
 }
 
+const pools = [];
+async function pooled(path, ms) {
+  const { Pool } = require('undici');
+  if (!pools.length) pools.push(new Pool(`http://127.0.0.1:${port}`, { connections: 4, pipelining: 2 }));
+  return (await pools[0].request({ method: 'GET', path: `${path}?ms=${ms}` })).body.text();
+}
+
 const ways = {
   get: (path, ms) => get(path, ms, { agent: none }),
   timer: async (path, ms) => { await sleep(ms); return get(path, ms, { agent: none }); },
@@ -76,6 +84,9 @@ const ways = {
   queue: async (path, ms) => { await sleep(ms); return get(path, ms, { agent: few }); },
   pool: (path, ms) => limited(path, ms, { connections: 4 }),
   pipelined: (path, ms) => limited(path, ms, { connections: 2, pipelining: 4 }),
+  axios: async (path, ms) => (await require('axios').get(`http://127.0.0.1:${port}${path}?ms=${ms}`)).data,
+  undici: async (path, ms) => { await sleep(ms); return (await require('undici').request(`http://127.0.0.1:${port}${path}?ms=${ms}`)).body.text(); },
+  clients: pooled,
   fetch: async (path, ms) => { await sleep(ms); return (await fetch(`http://127.0.0.1:${port}${path}?ms=${ms}`)).text(); },
   dns: (path, ms) => get(path, ms, { host: 'localhost', family: 4, agent: none }),
   worker: (path, ms) => ask({ path, ms }),
