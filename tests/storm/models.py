@@ -259,6 +259,12 @@ def php_fpm(workers, kept=False, unix=False):
     return start
 
 
+def libfcgi(lab, name, port):
+    """nginx, and a program of 16 threads behind it."""
+    program = lab.start(lambda lab, name, port: [COMPILED / "fcgi", port], "fcgi", env={"LEAF_PORT": str(leaf_port(lab))})
+    return programs.nginx_php(lab, name, port, f"127.0.0.1:{program.port}")
+
+
 HAPROXY = """
 global
     nbthread {threads}
@@ -417,6 +423,7 @@ MODELS = [
     Model("PHP-FPM behind nginx", php_fpm(1), owned("curl", "fopen"), path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64),
     Model("PHP-FPM behind nginx, 2 workers, Unix socket, kept", php_fpm(2, kept=True, unix=True), owned("curl", "fopen"),
           path="/call.php/KIND/ID?calls=CALLS&ms=MS", clients=64, short=False),
+    Model("C, libfcgi with threads behind nginx", libfcgi, owned("close"), clients=64),
     Model("PHP-FPM behind Apache event", apache_php_fpm("event"), owned("curl", "fopen"), path="/call.php/KIND/ID?calls=CALLS&ms=MS",
           clients=64, short=False),
     Model("PHP-FPM behind Apache worker, kept", apache_php_fpm("worker", "enablereuse=on max=2"), owned("curl", "fopen"),

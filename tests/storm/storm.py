@@ -170,7 +170,7 @@ def build_programs():
     models.COMPILED.mkdir(parents=True, exist_ok=True)
     cc = os.environ.get("CC", "gcc")
     for source in models.HERE.glob("*.c"):
-        libraries = {"libevent": ["-levent"], "libuv": ["-luv"], "libev": ["-lev"]}.get(source.stem, [])
+        libraries = {"libevent": ["-levent"], "libuv": ["-luv"], "libev": ["-lev"], "fcgi": ["-lfcgi"]}.get(source.stem, [])
         make(models.COMPILED / source.stem, source, [cc, "-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-Wall", "-Wextra", source, "-o",
                                                      models.COMPILED / source.stem, "-lpthread", *libraries])
     if shutil.which("javac"):
