@@ -51,6 +51,20 @@ def fetch(port, path="/"):
         return answer.read()
 
 
+class PlainServer(HTTPServer):
+    request_queue_size = 64
+    handle_error = Server.handle_error
+
+
+def serve_on(count):
+    """So many requests at a time, and no thread is started for one: a thread that is started while the interpreter ends may crash it (3.11 does
+    once in a hundred times, without us, too)."""
+    server = PlainServer(("127.0.0.1", 0), Handler)
+    for _ in range(count):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
 def serve():
     server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -117,7 +131,7 @@ def start():
 
 def daemons():
     """The interpreter ends while daemon threads serve and call, some from event loops of their own."""
-    port = serve()
+    port = serve_on(8)
 
     def calls():
         while True:

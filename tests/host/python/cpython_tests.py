@@ -16,6 +16,7 @@ from pathlib import Path
 MODULES = ["test_asyncio", "test_context", "test_contextlib_async", "test_ssl", "test_socket", "test_threading", "test_thread", "test_subprocess",
            "test_concurrent_futures", "test_queue", "test_select", "test_selectors", "test_socketserver", "test_httpservers", "test_httplib",
            "test_urllib2_localnet", "test_signal", "test_fork1", "test_posix"]
+IGNORED = ["*VSOCK*"]  # waits for ever where a virtual machine has the device and nobody behind it
 RETRIES = 3
 SECONDS = 900
 
@@ -33,7 +34,8 @@ class Lab:
         env["LC_ALL"] = "C.UTF-8"
         if watched:
             env |= {"LD_PRELOAD": str(self.library), "OTSHIM_SOCKET": str(self.directory / "none.sock"), "OTSHIM_EXCLUDE": ""}
-        argv = [self.python, "-m", "test", "--junit-xml", report, *(["-m", case] if case else []), module]
+        argv = [self.python, "-m", "test", "--junit-xml", report, *(["-m", case] if case else []),
+                *(word for pattern in IGNORED for word in ("-i", pattern)), module]
         try:
             done = subprocess.run([str(a) for a in argv], env=env, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                   errors="replace", timeout=SECONDS, check=False)
