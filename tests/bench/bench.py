@@ -106,13 +106,22 @@ def bench_exporter(directory):
                           f"{rss_mib(exporter.process.pid):6.1f} MiB; received {spans:.0f}, exported {exported:.0f}, dropped {dropped:.0f}; producer: {flood}")
 
 
+def bench_p99():
+    """Needs what the tests need (tests/deps.sh test)."""
+    if not os.path.exists(f"{BUILD}/venv/bin/uvicorn"):
+        print("p99 of a Python service: left out, there is no FastAPI in build/venv")
+        return
+    print("p99 of a Python service beside a thread that computes (FastAPI on uvicorn, one outbound call; paired rounds)")
+    subprocess.run([f"{BUILD}/venv/bin/python", os.path.join(os.path.dirname(__file__), "python_p99.py"), BUILD, "--rounds", "3" if QUICK else "7"], check=True)
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="otshim-bench-") as directory:
         os.chmod(directory, 0o755)
-        chosen = [a for a in sys.argv[2:] if not a.startswith("-")] or ["nginx", "file", "spawn", "exporter", "fastapi"]
+        chosen = [a for a in sys.argv[2:] if not a.startswith("-")] or ["nginx", "file", "spawn", "exporter", "fastapi", "p99"]
         for name in chosen:
             {"nginx": lambda: bench_nginx(directory), "file": bench_file, "spawn": bench_spawn, "exporter": lambda: bench_exporter(directory),
-             "fastapi": lambda: fastapi_cost.bench(directory)}[name]()
+             "fastapi": lambda: fastapi_cost.bench(directory), "p99": bench_p99}[name]()
             print()
 
 
