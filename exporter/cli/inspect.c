@@ -303,10 +303,9 @@ static const struct runtime runtimes[] = {
      "interpreter's own contexts (3.8 to 3.14); calls made in executors become the roots of their own traces"},
     {"pypy", "PyPy", false,
      "worker processes and threads are exact; under asyncio a call whose request is not certain becomes a root"},
-    {"node", "Node.js", true,
-     "many requests share its one thread: calls made before a handler first waits are placed under their request, later ones "
-     "become the roots "
-     "of their own traces"},
+    {"node", "Node.js", false,
+     "each call's request is exact by AsyncLocalStorage (18 to 26), in threads that serve requests; in other worker threads "
+     "calls become the roots of their own traces"},
     {"bun", "Bun", true, "it makes many raw system calls, which cannot be seen"},
     {"deno", "Deno", true,
      "many requests share its threads: a call whose request is not certain becomes the root of its own trace"},

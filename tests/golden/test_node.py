@@ -141,3 +141,32 @@ def test_names(lab):
             leaf SERVER GET /leaf/1 200
         """
     )
+
+
+def test_pipelined(lab):
+    """Which of two requests on a connection the program works on is not told: their calls are roots. It is once one has come alone again."""
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(programs.node, "front")
+    requests = [
+        f"GET {fetch(leaf.url(f'/leaf/{n}'), ident=str(n))}&later=20 HTTP/1.1\r\nHost: h\r\n\r\n".encode() for n in (1, 2, 3)
+    ]
+    lab.converse(front, [requests[0] + requests[1], requests[2]], 3, pause=0.3)
+    lab.expect(
+        """
+        front SERVER GET /fetch/1 200
+
+        front SERVER GET /fetch/2 200
+
+        front CLIENT GET http://127.0.0.1:{leaf}/leaf/1 200
+          front INTERNAL tcp.connect 127.0.0.1:{leaf}
+          leaf SERVER GET /leaf/1 200
+
+        front CLIENT GET http://127.0.0.1:{leaf}/leaf/2 200
+          front INTERNAL tcp.connect 127.0.0.1:{leaf}
+          leaf SERVER GET /leaf/2 200
+
+        front SERVER GET /fetch/3 200
+          front CLIENT GET http://127.0.0.1:{leaf}/leaf/3 200
+            leaf SERVER GET /leaf/3 200
+        """
+    )
