@@ -12,6 +12,7 @@
 #include "conn/flow.h"
 #include "conn/intern.h"
 #include "conn/names.h"
+#include "context/turn.h"
 #include "span/span.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -228,6 +229,8 @@ static void begin(struct conn *conn, const struct sockaddr *addr, socklen_t len,
         request_call_begin(&conn->origin);
         return;
     }
+    if (turn_in() && request_none_open())
+        turn_unasked();
     memset(&conn->origin, 0, sizeof conn->origin);
     ids_trace(conn->origin.trace_id);
     ids_span(conn->origin.span_id);

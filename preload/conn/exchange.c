@@ -44,7 +44,16 @@ static void keep_site(struct conn *conn, struct exchange *exchange, const struct
 static bool handed_over(struct conn *conn, struct ctx *owner)
 {
     struct runtime_ref ref = runtime_ref(conn->runtime);
-    return conn->runtime != NULL && runtime_conn_get(&ref, owner) && owner->rule == OTSHIM_PARENT_HANDOVER && written_for(conn, owner);
+    return conn->runtime != NULL && runtime_conn_get(&ref, owner) && owner->rule == OTSHIM_PARENT_HANDOVER &&
+           written_for(conn, owner);
+}
+
+/* What an event loop's turn shows of itself by making this call. */
+static void turn_call(const struct exchange *exchange)
+{
+    turn_about(exchange->has_owner ? exchange->owner.span_id : NULL);
+    if (!exchange->has_owner && request_none_open())
+        turn_unasked();
 }
 
 /* For whom is this outbound request made? Asked at its first byte, in the thread that sends it. */
@@ -71,7 +80,7 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
         exchange->parent_rule = OTSHIM_PARENT_CONNECT;
     }
     if (turn_in() && writer == NULL)
-        turn_about(exchange->has_owner ? exchange->owner.span_id : NULL);
+        turn_call(exchange);
     if (exchange->has_owner) {
         request_call_begin(&exchange->owner);
         exchange->calling = true;

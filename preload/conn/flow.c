@@ -422,7 +422,7 @@ static void context_outbound(struct flow *flow)
     if (!flow->response_read)
         return; /* nobody waits for these bytes (a 408 on an idle connection): they tell nothing */
     if (turn_in())
-        turn_about(flow->response_has_owner ? flow->response_owner.span_id : NULL);
+        turn_answer(flow->response_has_owner ? flow->response_owner.span_id : NULL);
     if (!flow->response_has_owner) {
         ctx_clear();
         return;

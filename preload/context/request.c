@@ -226,6 +226,12 @@ bool request_came_from(const struct ctx *ctx, const struct ctx *traceparent)
            is_reference(ctx, atomic_load_explicit(&ctx->request->state, memory_order_acquire));
 }
 
+bool request_none_open(void)
+{
+    const struct workload *here = known_workload();
+    return here == NULL || atomic_load_explicit(&here->open, memory_order_relaxed) == 0;
+}
+
 bool request_is_certain(const struct ctx *ctx)
 {
     struct workload *here = known_workload();

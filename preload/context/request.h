@@ -57,6 +57,8 @@ bool request_came_from(const struct ctx *ctx, const struct ctx *traceparent);
 /* The thread begins or ends a task, by the word of a runtime that knows: what it has read before is not what it takes up now. */
 void request_new_task(void);
 
+/* Has this thread read no request that is open? */
+bool request_none_open(void);
 /* Works this thread, which is in ctx, for nobody else? */
 bool request_is_certain(const struct ctx *ctx);
 

@@ -21,6 +21,7 @@ enum turn_manner turn_manner;
 OTSHIM_TLS struct turn turn_mine;
 bool turn_threads;
 
+static volatile bool unasked;             /* this process makes calls for no open request */
 static uint64_t start_ns;                 /* of the process */
 static _Atomic(const struct turn *) only; /* the one thread that has a loop */
 static _Atomic bool several;              /* there are more, or tasks come from other threads */
@@ -88,7 +89,7 @@ void turn_begin(int events, int64_t timeout_ns)
     turn_mine.lasted_ns = now - since;
     turn_mine.returned_ns = now;
     turn_mine.due_ns = due;
-    turn_mine.about = 0;
+    turn_mine.about = turn_mine.answer = 0;
     turn_mine.doubt = turn_manner == TURN_PROMPT ? events < 1 : events != 1;
     one_more();
     turn_mine.number++;
@@ -107,6 +108,19 @@ void turn_about(const uint8_t span_id[8])
     }
     memcpy((void *)turn_mine.subject, subject, sizeof turn_mine.subject);
     turn_mine.about = 1;
+}
+
+void turn_answer(const uint8_t span_id[8])
+{
+    if (!turn_mine.about)
+        turn_mine.answer = 1;
+    turn_about(span_id);
+}
+
+void turn_unasked(void)
+{
+    if (!unasked)
+        unasked = true;
 }
 
 void turn_stranger(void)
@@ -136,6 +150,8 @@ bool turn_certain(void)
         return true;
     if (turn_mine.doubt || atomic_load_explicit(&several, memory_order_relaxed))
         return false;
+    if (turn_mine.answer && unasked)
+        return false;
     return turn_mine.due_ns == UINT64_MAX || (turn_mine.due_ns != 0 && now_ns() < turn_mine.due_ns);
 }
 
@@ -144,5 +160,5 @@ void turn_after_fork(void)
 {
     atomic_store_explicit(&only, NULL, memory_order_relaxed);
     atomic_store_explicit(&several, false, memory_order_relaxed);
-    turn_threads = false;
+    turn_threads = unasked = false;
 }

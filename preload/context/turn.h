@@ -9,7 +9,9 @@
  *   c. no timer can be due: the wait was to last for ever, or longer than until now. Timeouts are counted from the return of the wait before
  *      (a loop reads its clock after that), and believed only of loops that compute them from timers: a fixed tick says nothing;
  *   d. no other request that the thread has read is open (request.h);
- *   e. nothing that happened in the turn was for somebody else.
+ *   e. nothing that happened in the turn was for somebody else;
+ *   f. it began with a request, or this process makes no calls that no open request can have asked for: such a call may have waited in line for
+ *      the connection, or the place, that the response has just made free.
  *
  * A thread that waits for new connections only, or for one connection, is no loop but a worker. Threads in nginx are not looked at: nginx acts on a
  * request in the event that brought it, and asks nobody by itself.
@@ -35,11 +37,12 @@ void turn_init(const char *program);
 void turn_library(enum turn_manner of); /* a library with a loop is there */
 
 struct turn {
-    volatile uint8_t in;    /* in a turn; false: a worker */
-    volatile uint8_t doubt; /* until the next wait */
-    volatile uint8_t about; /* .subject is known */
-    uint8_t loops;          /* this thread has waited for many connections by poll or select */
-    uint8_t trust;          /* of a loop whose timeouts are not known to be computed */
+    volatile uint8_t in;     /* in a turn; false: a worker */
+    volatile uint8_t doubt;  /* until the next wait */
+    volatile uint8_t about;  /* .subject is known */
+    volatile uint8_t answer; /* ... from a response */
+    uint8_t loops;           /* this thread has waited for many connections by poll or select */
+    uint8_t trust;           /* of a loop whose timeouts are not known to be computed */
     volatile uint8_t subject[8];
     uint32_t number;
     int64_t timeout_ns;   /* of the last wait that had one */
@@ -69,6 +72,10 @@ static inline void turn_worker(void)
 }
 /* Something is being done for the request with this span id; NULL: for nobody, or nobody knows. */
 void turn_about(const uint8_t span_id[8]);
+/* The same: the response of a call for it was read. */
+void turn_answer(const uint8_t span_id[8]);
+/* A call was begun that no open request can have asked for. */
+void turn_unasked(void);
 /* Somebody else's callback runs. */
 void turn_stranger(void);
 /* The calling thread gives that loop work, or (NULL) some loop. If that is the server's, all certainty ends in this process. */

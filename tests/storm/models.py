@@ -398,6 +398,7 @@ MODELS = [
     Model("C, epoll, calls at once", c("epoll"), free("plain", "pool"), short=False, **LOOP),
     Model("C, epoll, timers and batches", c("epoll"), free("plain", "pool", "timer", "both", "batch"), requests=500, **LOOP),
     Model("C, epoll, fixed tick", c("epoll", "tick"), free("plain", "pool", "timer"), requests=500, **LOOP),
+    Model("C, epoll, calls in line", c("epoll", "line"), free("plain", "line"), requests=500, **LOOP),
     Model("C, libevent, calls at once", c("libevent"), free("plain"), short=False, **LOOP),
     Model("C, libevent, timers", c("libevent"), free("plain", "timer"), **LOOP),
     Model("C, libuv", c("libuv"), free("plain", "timer", "late"), short=False, **LOOP),

@@ -65,6 +65,8 @@ static void one_event(void **state)
     turn_manner = TURN_PROMPT;
     turn_begin(2, FOR_EVER);
     assert_true(turn_certain());
+    turn_begin(0, FOR_EVER);
+    assert_false(turn_certain());
 }
 
 static void no_timer(void **state)
@@ -77,8 +79,10 @@ static void no_timer(void **state)
     assert_false(turn_certain());
     turn_begin(1, 5000 * MS);
     assert_true(turn_certain());
+    uint64_t since = turn_mine.returned_ns;
     turn_begin(1, 40 * MS);
     assert_true(turn_certain());
+    assert_int_equal(turn_mine.due_ns, since + 38 * MS); /* the clock and the timeout are rounded */
     usleep(41000);
     assert_false(turn_certain());
     turn_begin(1, 40 * MS); /* counted from the return of the wait before, which is 40 ms ago */
@@ -226,6 +230,20 @@ static void for_one_request(void **state)
     assert_false(turn_certain());
 }
 
+static void calls_in_line(void **state)
+{
+    (void)state;
+    turn_begin(1, FOR_EVER);
+    turn_answer(mine);
+    assert_true(turn_certain());
+    turn_unasked();
+    assert_false(turn_certain());
+    turn_begin(1, FOR_EVER);
+    turn_about(mine);
+    turn_answer(mine);
+    assert_true(turn_certain());
+}
+
 static void only_what_was_read(void **state)
 {
     (void)state;
@@ -281,6 +299,7 @@ int main(void)
         CASE(nobody_gives_it_work),
         CASE(what_wakes_it),
         CASE(for_one_request),
+        CASE(calls_in_line),
         CASE(only_what_was_read),
         CASE(manners),
         CASE(turns_have_numbers),

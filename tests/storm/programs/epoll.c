@@ -6,6 +6,8 @@
  *   timer    waits for a timer before each call
  *   both     a timer before each call, and connections that are kept
  *   batch    everything that is readable is read first, and worked on afterwards
+ *   line     one connection at a time for all such calls: who finds it busy stands in line for it. With "line" as the second argument also the calls
+ *            that no request asked for
  *
  * Besides, it makes a call of its own every 10 milliseconds that no request asked for. */
 #include "storm.h"
@@ -32,8 +34,9 @@ static struct side {
     char buffer[STORM_HEAD];
 } sides[SOCKETS];
 
-static int poll_fd, idle[256], idle_count;
-static struct request *timers, *batch;
+static int poll_fd, idle[256], idle_count, in_line;
+static struct request *timers, *batch, *line, **line_end = &line;
+static bool poll_in_line;
 
 static void watch(int fd, uint32_t events, int op)
 {
@@ -68,7 +71,7 @@ static void answer(struct request *r, bool good)
 
 static bool kept(const struct request *r)
 {
-    return strcmp(r->plan.kind, "pool") == 0 || strcmp(r->plan.kind, "both") == 0;
+    return strcmp(r->plan.kind, "pool") == 0 || strcmp(r->plan.kind, "both") == 0 || strcmp(r->plan.kind, "line") == 0;
 }
 
 static void send_call(struct request *r)
@@ -82,10 +85,21 @@ static void send_call(struct request *r)
     }
 }
 
+static bool stands(const struct request *r)
+{
+    return strcmp(r->plan.kind, "line") == 0;
+}
+
 static void call(struct request *r)
 {
     struct sockaddr_in at = storm_leaf();
-    if (kept(r) && idle_count > 0) {
+    if (stands(r) && in_line++ >= 1) {
+        r->next = NULL;
+        *line_end = r;
+        line_end = &r->next;
+        return;
+    }
+    if (kept(r) && !stands(r) && idle_count > 0) {
         r->upstream = idle[--idle_count];
         side_open(r->upstream, UPSTREAM, r);
         send_call(r);
@@ -172,7 +186,20 @@ static void upstream_readable(int fd)
         return;
     side->request = NULL;
     side->len = 0;
-    if (kept(r) && idle_count < 256)
+    if (stands(r)) {
+        in_line--;
+        if (line != NULL) { /* the next one's */
+            struct request *next = line;
+            line = next->next;
+            if (line == NULL)
+                line_end = &line;
+            side->request = next;
+            next->upstream = fd;
+            send_call(next);
+        } else {
+            side_close(fd);
+        }
+    } else if (kept(r) && idle_count < 256)
         idle[idle_count++] = fd;
     else
         side_close(fd);
@@ -217,7 +244,7 @@ static void poll_leaf(void)
     static unsigned polls;
     struct request *r = calloc(1, sizeof *r);
     r->client = -1;
-    snprintf(r->plan.kind, sizeof r->plan.kind, "plain");
+    snprintf(r->plan.kind, sizeof r->plan.kind, "%s", poll_in_line ? "line" : "plain");
     snprintf(r->plan.id, sizeof r->plan.id, "p%06u", polls++ % 1000000u);
     r->plan.calls = r->plan.ms = 1;
     call(r);
@@ -267,6 +294,8 @@ int main(int argc, char **argv)
     if (argc < 2)
         return 2;
     struct epoll_event events[64];
+    bool tick = argc > 2 && strcmp(argv[2], "tick") == 0;
+    poll_in_line = argc > 2 && strcmp(argv[2], "line") == 0;
     int listener = storm_listen(argv[1], SOCK_NONBLOCK);
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
     watch(listener, EPOLLIN, EPOLL_CTL_ADD);
@@ -280,7 +309,7 @@ int main(int argc, char **argv)
         }
         run_batch();
         timeout = run_timers();
-        if (argc > 2)
+        if (tick)
             timeout = 5;
     }
 }
