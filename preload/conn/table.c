@@ -200,7 +200,7 @@ static bool is_second(_Atomic(struct fd_object *) *first, struct fd_object *adde
            before != added;
 }
 
-static uint8_t member_bits(struct epoll_set *set, struct fd_object *added)
+static uint8_t member_bits(struct epoll_set *set, uint8_t members, struct fd_object *added)
 {
     if (added == NULL || added->kind == FD_OTHER)
         return OTHER;
@@ -209,8 +209,8 @@ static uint8_t member_bits(struct epoll_set *set, struct fd_object *added)
     if (added->kind == FD_EPOLL)
         return SET;
     if (((struct conn *)added)->role == CONN_OUTBOUND)
-        return is_second(&set->outbound, added) ? OUTBOUND | SECOND_OUTBOUND : OUTBOUND;
-    return is_second(&set->inbound, added) ? INBOUND | SECOND_INBOUND : INBOUND;
+        return (members & SECOND_OUTBOUND) || is_second(&set->outbound, added) ? OUTBOUND | SECOND_OUTBOUND : OUTBOUND;
+    return (members & SECOND_INBOUND) || is_second(&set->inbound, added) ? INBOUND | SECOND_INBOUND : INBOUND;
 }
 
 void fd_epoll_added(int epfd, int fd)
@@ -222,8 +222,9 @@ void fd_epoll_added(int epfd, int fd)
     if (OTSHIM_UNLIKELY(waiter != NULL && waiter != &turn_mine))
         turn_gives_work(waiter);
     struct fd_object *added = fd_get(fd);
-    uint8_t bits = member_bits(set, added);
-    if ((atomic_load_explicit(&set->members, memory_order_relaxed) & bits) != bits)
+    uint8_t members = atomic_load_explicit(&set->members, memory_order_relaxed);
+    uint8_t bits = member_bits(set, members, added);
+    if ((members & bits) != bits)
         atomic_fetch_or_explicit(&set->members, bits, memory_order_relaxed);
     if (added == NULL)
         fd_other_seen(fd);

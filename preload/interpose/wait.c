@@ -4,8 +4,12 @@
  * what it was doing: its context ends (design section 4, rule 2). Waiting on the connection of its own call is part of the call; descriptors
  * that are not watched (a wake-up pipe, a resolver's socket) say nothing either way. Two exceptions, for a set of a single descriptor:
  *
- *   timeout 0        a question, not a wait: "is this pooled connection still good?" (urllib3 asks that before each request)
+ *   timeout 0        a question, not a wait: "is this pooled connection still good?" (urllib3 asks that before each request; Ruby, too, in one
+ *                    of its threads with the pipe of its signals beside it)
  *   to write only    the blocking write of a program with timeouts (CPython's sockets poll before each send)
+ *
+ * A thread that waits for many connections has an event loop: what it does from the return of that wait on is a turn (context/turn.h). One that
+ * waits for new connections only, or for a single one and what is called for it, is a worker.
  *
  * When it is looked at. epoll: before the call. poll: after it, when the kernel has read the array and so proven that it is there (a
  * bad pointer is the program's EFAULT, not our crash). select: before, because the kernel overwrites the sets.

@@ -384,9 +384,6 @@ def some(kinds, *names):
     return {name: kinds[name] for name in names}
 
 
-# Beside few clients, a call that a timer or a poller makes in the very turn of the loop in which a request was read can land under that request
-# (README, "Wrong parents we know of"): `make storm` says so, and fails, until there is an answer; `make check` leaves them out.
-KNOWN_WRONG = {"short": False}
 # Beside many clients an event loop is never sure for whom it works; what it takes for sure is looked at beside few, and beside one.
 LOOP = {"few": (4, 3, 1)}
 

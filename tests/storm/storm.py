@@ -2,7 +2,7 @@
 
     storm.py [--short] [--list] [--spans DIRECTORY] [MODEL...]      MODEL: a part of a model's name; all without
 
-There is a storm of many clients and one of a few: in a crowd an event loop is never sure for whom it works, and what it takes for sure when
+There is a storm of many clients and one or more of a few: in a crowd an event loop is never sure for whom it works, and what it takes for sure when
 there are few is the more easily wrong. Prints one line a kind of each model and storm, then a line "ok", "FAIL" or "skip" a model as tests/run.sh wants them. A model fails if a call is
 under a request that it was not made for, if spans are missing, if a request was not answered well, or if fewer calls are right than the
 model promises (models.py). Environment: BUILD (build)."""
