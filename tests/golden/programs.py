@@ -311,6 +311,7 @@ backend back
 
 HAPROXY_PHP = """
 global
+    nbthread 1
 defaults
     mode http
     timeout connect 5s

@@ -369,14 +369,14 @@ def test_haproxy_php_fpm(lab, more):
     php = lab.start(programs.php_fpm, "php")
     front = lab.start(programs.haproxy_php, "front", upstream=php, more=more)
     lab.get(front, f"/fetch.php?url={leaf.url('/leaf/1')}")
-    lab.get(front, "/answer.php", method="POST", body=b"x" * 50_000)
+    lab.get(front, "/answer.php?code=404", status=404)
     lab.expect(
         CALLS.replace("CONNECT", "tcp.connect 127.0.0.1:{php}").rstrip()
         + """
 
-        front SERVER POST /answer.php 200
+        front SERVER GET /answer.php 404
           front INTERNAL tcp.connect 127.0.0.1:{php}
-          front CLIENT POST http://127.0.0.1:{front}/answer.php 200
-            php SERVER POST /answer.php 200
+          front CLIENT GET http://127.0.0.1:{front}/answer.php 404 ERROR
+            php SERVER GET /answer.php 404
         """
     )
