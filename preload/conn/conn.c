@@ -207,22 +207,42 @@ void conn_runtime(int fd, struct runtime_ref *out)
     conn_unlock(watch.conn);
 }
 
-void conn_write_later(int fd, const struct ctx *ctx)
+static bool lock_outbound(struct watch *watch, int fd)
 {
     struct conn *conn = fd_conn(fd);
+    return conn != NULL && conn->role == CONN_OUTBOUND && watch_begin(watch, fd) && watch_lock(watch);
+}
+
+static void note_writer(struct conn *conn, const struct ctx *ctx)
+{
+    if (conn->runtime == NULL && ctx != NULL)
+        conn->runtime = runtime_conn_new();
+    if (conn->runtime != NULL)
+        runtime_conn_set(conn->runtime, ctx);
+}
+
+void conn_write_later(int fd, const struct ctx *ctx)
+{
     struct watch watch;
-    if (conn == NULL || conn->role != CONN_OUTBOUND || !watch_begin(&watch, fd) || !watch_lock(&watch))
+    if (!lock_outbound(&watch, fd))
         return;
-    if (watch.conn->runtime == NULL && ctx != NULL)
-        watch.conn->runtime = runtime_conn_new();
-    if (watch.conn->runtime != NULL)
-        runtime_conn_set(watch.conn->runtime, ctx);
-    if (watch.conn->connect != CONN_CONNECTING) {
-        site_free(watch.conn->site);
-        watch.conn->site = site_keep();
-    }
-    if (watch.conn->plain != NULL)
-        watch.conn->plain->runtime = watch.conn->runtime;
+    note_writer(watch.conn, ctx);
+    conn_unlock(watch.conn);
+}
+
+void conn_hand_over(int fd, const struct ctx *ctx, bool unsent)
+{
+    struct watch watch;
+    struct conn *conn = fd_conn(fd);
+    bool locked = false;
+    if (conn == NULL || conn->role != CONN_OUTBOUND)
+        return;
+    for (unsigned i = 0; i < 200 && !(locked = lock_outbound(&watch, fd)); i++)
+        raw_syscall3(SYS_sched_yield, 0, 0, 0);
+    if (!locked)
+        return;
+    if (!unsent || (watch.conn->parse.served == 0 && watch.conn->newest == NULL))
+        note_writer(watch.conn, ctx);
     conn_unlock(watch.conn);
 }
 

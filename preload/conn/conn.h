@@ -39,6 +39,8 @@ void conn_runtime(int fd, struct runtime_ref *out);
 /* The program hands over bytes for this outbound connection which will be sent later, from its event loop: they are for ctx; NULL: for
  * nobody. */
 void conn_write_later(int fd, const struct ctx *ctx);
+/* The same, of a thread that may wait a moment for another one that is busy with the connection; and unsent: if nothing was sent on it yet. */
+void conn_hand_over(int fd, const struct ctx *ctx, bool unsent);
 
 /* All spans that are unfinished end now (process exit, exec): reason is an enum otshim_end. */
 void conn_end_all(uint8_t reason);

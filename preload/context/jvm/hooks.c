@@ -1,10 +1,7 @@
 /* hooks.c - what the rewritten methods call. See jvm.h.
  *
- * A tag is one word of 64 bits, the object's for our tool interface alone:
- *
- *     bits 2..0 what it is    bits 12..3 how often it is queued    bits 63..13 number of the context (keep.c), 0: for nobody
- *
- *     or, of a virtual thread, the address of its place (a multiple of 16) with the bits for that.
+ * A tag is one word of 64 bits, the object's for our tool interface alone: what it is in the low three, above them the number of the context
+ * (keep.c), 0: for nobody. Or, of a virtual thread, the address of its place, a multiple of 16.
  *
  * All of this runs on threads of Java, called from Java code: never in a signal handler, never twice at once on a thread. The thread-local state
  * is the carrier's where a virtual thread runs; what of it is the virtual thread's comes and goes with its mounting. */
@@ -15,24 +12,26 @@
 
 enum tag_kind {
     TAG_NONE,
-    TAG_QUEUED,   /* given to a pool, maybe more than once */
-    TAG_MADE,     /* a FutureTask, not given to anybody yet */
-    TAG_STAGE,    /* a ForkJoinTask, a stage of a CompletableFuture: for good */
-    TAG_CONFLICT, /* queued for several requests */
-    TAG_THREAD    /* a virtual thread */
+    TAG_MADE,   /* a FutureTask, not given to anybody yet */
+    TAG_QUEUED, /* given to a pool */
+    TAG_USED,   /* it has run, or was given again before it had: whoever gives it once more need not be whom it works for */
+    TAG_STAGE,  /* a ForkJoinTask, a stage of a CompletableFuture: for good */
+    TAG_THREAD  /* a virtual thread */
 };
 #define TAG_KIND 7u
-#define TAG_ONCE 8u
-#define TAG_COUNT 0x1ff8u
-#define TAG_NUMBER_SHIFT 13
+#define TAG_NUMBER_SHIFT 3
 
 struct jvm_tags jvm_tags;
 _Atomic bool jvm_unwatched;
-void (*jvm_write_later)(int fd, const struct ctx *ctx);
+void (*jvm_hand_over)(int fd, const struct ctx *ctx, bool unsent);
 
-/* Where a virtual thread's context is while it is not mounted. */
+/* Where a virtual thread's context is while it is not mounted. One carrier at a time has it; from one to the next it goes by way of the scheduler,
+ * which orders their writes. */
+#define PLACE_DEPTH 6u
 struct place {
-    _Atomic uint64_t context; /* a number of keep.c */
+    uint64_t context; /* a number of keep.c */
+    uint32_t depth;   /* of what it is nested in, as far as there is room: the innermost first */
+    uint64_t before[PLACE_DEPTH];
 };
 static struct pool places = POOL_INIT(sizeof(struct place), 64, 1u << 20);
 
@@ -94,12 +93,12 @@ static void tag_set(jvm_object object, uint64_t tag)
     jvm_tags.set(jvm_tags.env, object, (int64_t)tag);
 }
 
-static uint64_t tag_make(enum tag_kind kind, unsigned times, uint64_t number)
+static uint64_t tag_make(enum tag_kind kind, uint64_t number)
 {
-    return number << TAG_NUMBER_SHIFT | times * TAG_ONCE | kind;
+    return number << TAG_NUMBER_SHIFT | kind;
 }
 
-/* Between get and set of a tag that several threads may change. The holder may be held up in there by a pause of the virtual machine, in
+/* Between get and set of the tag of an object that several threads may give to pools at once. The holder may be held up in there by a pause of the virtual machine, in
  * which its waiters have nothing else to do either, or by a debugger that stops this one thread, and then nobody waits for longer than a
  * twentieth of a second: the object is left as it is. */
 static _Atomic bool tags_taken;
@@ -121,58 +120,15 @@ static void tags_unlock(void)
     atomic_store_explicit(&tags_taken, false, memory_order_release);
 }
 
-static bool same_request(uint64_t a, uint64_t b)
-{
-    struct ctx x, y;
-    if (a == b)
-        return true;
-    return a != 0 && b != 0 && keep_get(a, &x) && keep_get(b, &y) && ctx_same_request(&x, &y);
-}
-
-/* Given once more: with which tag does the object go on? */
-static uint64_t tag_given(uint64_t tag, uint64_t number)
-{
-    switch ((enum tag_kind)(tag & TAG_KIND)) {
-    case TAG_NONE: return tag_make(TAG_QUEUED, 1, number);
-    case TAG_MADE: return tag_make(TAG_QUEUED, 1, tag >> TAG_NUMBER_SHIFT);
-    case TAG_QUEUED:
-    case TAG_CONFLICT:
-        if ((tag & TAG_COUNT) == TAG_COUNT)
-            return tag_make(TAG_CONFLICT, TAG_COUNT / TAG_ONCE, 0); /* lost count: for good */
-        if ((tag & TAG_KIND) == TAG_QUEUED && same_request(tag >> TAG_NUMBER_SHIFT, number))
-            return tag + TAG_ONCE;
-        return tag_make(TAG_CONFLICT, (unsigned)((tag & TAG_COUNT) / TAG_ONCE) + 1, 0);
-    default: return tag;
-    }
-}
-
-/* One of its runs begins: what is left of the tag. */
-static uint64_t tag_begun(uint64_t tag)
-{
-    switch ((enum tag_kind)(tag & TAG_KIND)) {
-    case TAG_MADE: return TAG_NONE;
-    case TAG_QUEUED:
-    case TAG_CONFLICT:
-        if ((tag & TAG_COUNT) == TAG_COUNT)
-            return tag;
-        return (tag & TAG_COUNT) == TAG_ONCE ? TAG_NONE : tag - TAG_ONCE;
-    default: return tag;
-    }
-}
-
-/* Takes one run from the object's tag: the number of the context that it is for. *queued: it had been given or made. */
+/* Takes the one run from a task's tag: the number of the context that it is for. *queued: it had been given or made. */
 static uint64_t tag_take(jvm_object task, bool *queued)
 {
-    *queued = false;
-    if (!tags_lock())
-        return 0;
-    uint64_t tag = tag_get(task), left = tag_begun(tag);
-    if (left != tag)
-        tag_set(task, left);
-    tags_unlock();
+    const uint64_t tag = tag_get(task);
     const enum tag_kind kind = (enum tag_kind)(tag & TAG_KIND);
-    *queued = kind == TAG_QUEUED || kind == TAG_MADE || kind == TAG_CONFLICT;
-    return kind == TAG_QUEUED || kind == TAG_MADE || kind == TAG_STAGE ? tag >> TAG_NUMBER_SHIFT : 0;
+    *queued = kind == TAG_QUEUED || kind == TAG_MADE;
+    if (*queued)
+        tag_set(task, TAG_USED);
+    return *queued || kind == TAG_STAGE ? tag >> TAG_NUMBER_SHIFT : 0;
 }
 
 /* ---- pools: ThreadPoolExecutor ------------------------------------------------------------------------------------------------------------- */
@@ -183,9 +139,13 @@ void jvm_given(void *env, jvm_object helper, jvm_object task)
     const uint64_t number = context_now();
     if (task == NULL || !tags_lock())
         return;
-    uint64_t tag = tag_get(task), given = tag_given(tag, number);
-    if (given != tag)
-        tag_set(task, given);
+    const uint64_t tag = tag_get(task);
+    switch ((enum tag_kind)(tag & TAG_KIND)) {
+    case TAG_NONE: tag_set(task, tag_make(TAG_QUEUED, number)); break;
+    case TAG_MADE: tag_set(task, tag_make(TAG_QUEUED, tag >> TAG_NUMBER_SHIFT)); break;
+    case TAG_QUEUED: tag_set(task, TAG_USED); break;
+    default: break;
+    }
     tags_unlock();
 }
 
@@ -232,7 +192,7 @@ void jvm_stageMade(void *env, jvm_object helper, jvm_object stage)
     (void)env, (void)helper;
     const uint64_t number = context_now();
     if (number != 0)
-        tag_set(stage, tag_make(TAG_STAGE, 0, number));
+        tag_set(stage, tag_make(TAG_STAGE, number));
 }
 
 void jvm_stageRuns(void *env, jvm_object helper, jvm_object stage)
@@ -249,7 +209,7 @@ void jvm_taskMade(void *env, jvm_object helper, jvm_object task)
     (void)env, (void)helper;
     const uint64_t number = context_now();
     if (number != 0)
-        tag_set(task, tag_make(TAG_MADE, 0, number));
+        tag_set(task, tag_make(TAG_MADE, number));
 }
 
 /* In a pool's thread its context has been entered already, and the tag is used up. */
@@ -273,17 +233,29 @@ void jvm_takes(void *env, jvm_object helper)
         ctx_clear();
 }
 
-/* HttpClient is about to send on a connection that it has: from this thread, from another, from its selector's. */
-void jvm_sends(void *env, jvm_object helper, jvm_object exchange)
+static void hand_over(void *env, jvm_object exchange, bool unsent)
 {
-    (void)helper;
     const int fd = jvm_descriptor_of(env, exchange);
     struct ctx ctx;
     if (fd < 0)
         return;
     const bool known = ctx_current(&ctx);
     ctx.rule = OTSHIM_PARENT_HANDOVER;
-    jvm_write_later(fd, known ? &ctx : NULL);
+    jvm_hand_over(fd, known ? &ctx : NULL, unsent);
+}
+
+/* HttpClient is about to send on a connection that it has: from this thread, from another, from its selector's. */
+void jvm_sends(void *env, jvm_object helper, jvm_object exchange)
+{
+    (void)helper;
+    hand_over(env, exchange, false);
+}
+
+/* It has begun to make a connection to send on, or it has sent already. */
+void jvm_connects(void *env, jvm_object helper, jvm_object exchange)
+{
+    (void)helper;
+    hand_over(env, exchange, true);
 }
 
 void jvm_selects(void *env, jvm_object helper)
@@ -312,26 +284,41 @@ void jvm_starts(void *env, jvm_object helper, jvm_object thread)
     const uint64_t number = context_now();
     struct place *place = number != 0 ? place_of(thread, true) : NULL;
     if (place != NULL)
-        atomic_store_explicit(&place->context, number, memory_order_release);
+        place->context = number;
 }
 
 void jvm_mounts(void *env, jvm_object helper, jvm_object thread)
 {
     (void)env, (void)helper;
-    mine.mounted = place_of(thread, true);
+    struct place *place = place_of(thread, true);
+    mine.mounted = place;
     mine.base = mine.depth;
     mine.began = false;
     request_new_task();
-    context_enter(mine.mounted != NULL ? atomic_load_explicit(&mine.mounted->context, memory_order_acquire) : 0);
+    for (uint32_t i = place != NULL ? place->depth : 0; i-- > 0;) {
+        if (mine.depth < DEPTH)
+            mine.before[mine.depth] = place->before[i];
+        mine.depth++;
+    }
+    context_enter(place != NULL ? place->context : 0);
 }
 
-/* What is not certain now will be no better later. */
+static void place_keep(struct place *place)
+{
+    struct ctx ctx;
+    place->context = ctx_current(&ctx) ? context_save() : 0; /* what is not certain now will be no better later */
+    place->depth = 0;
+    while (place->depth < PLACE_DEPTH && mine.depth > mine.base) {
+        mine.depth--;
+        place->before[place->depth++] = mine.depth < DEPTH ? mine.before[mine.depth] : 0;
+    }
+}
+
 void jvm_unmounts(void *env, jvm_object helper)
 {
     (void)env, (void)helper;
-    struct ctx ctx;
     if (mine.mounted != NULL)
-        atomic_store_explicit(&mine.mounted->context, ctx_current(&ctx) ? context_save() : 0, memory_order_release);
+        place_keep(mine.mounted);
     mine.unmounted = mine.mounted;
     mine.mounted = NULL;
     mine.depth = mine.base;
@@ -345,7 +332,7 @@ void jvm_terminates(void *env, jvm_object helper)
 {
     (void)env, (void)helper;
     if (mine.unmounted != NULL) {
-        atomic_store_explicit(&mine.unmounted->context, 0, memory_order_relaxed);
+        *mine.unmounted = (struct place){0};
         pool_put(&places, mine.unmounted);
     }
     mine.unmounted = NULL;

@@ -13,8 +13,8 @@
  * So the answer stays where everyone's is, in current.c; such contexts have the rule `handover`. The selector thread of
  * java.net.http.HttpClient, which does I/O of all, works for nobody (jvm_current).
  *
- * One task object may be given to pools many times, also for several requests at once. Then its tag counts how often it is queued, and
- * if the requests differ nobody is meant until all of them have run.
+ * A task object that is given to pools many times is no task of a request: it drains a queue, whose things are of others. So only what it does
+ * the first time is for whom it was given.
  *
  * How it gets in (interpose/jvm.c, setup.c): no agent and no option. When a thread of a JVM calls listen() on an Internet socket, that JVM is
  * asked for its tool interface, a class of native methods is defined in java.base, and the methods are rewritten by RetransformClasses. If
@@ -37,8 +37,8 @@ struct jvm_tags {
     int (*set)(void *env, jvm_object object, int64_t tag);
 };
 extern struct jvm_tags jvm_tags;
-/* conn_write_later(), which is above us. */
-extern void (*jvm_write_later)(int fd, const struct ctx *ctx);
+/* conn_hand_over(), which is above us. */
+extern void (*jvm_hand_over)(int fd, const struct ctx *ctx, bool unsent);
 
 /* A machine in which tasks cannot be followed. */
 extern _Atomic bool jvm_unwatched;
@@ -60,7 +60,8 @@ extern jvm_object jvm_plain_connection, jvm_socket_channel; /* classes: global r
 
 /* ---- hooks.c: the native methods of the helper class, those with an object first ----------------------------------------------------------- */
 #define JVM_HELPER "java/util/concurrent/OtshimContext"
-#define JVM_HOOKS_WITH_OBJECT(X) X(given) X(begins) X(taskMade) X(taskRuns) X(stageMade) X(stageRuns) X(sends) X(starts) X(mounts)
+#define JVM_HOOKS_WITH_OBJECT(X)                                                                                                   \
+    X(given) X(begins) X(taskMade) X(taskRuns) X(stageMade) X(stageRuns) X(sends) X(connects) X(starts) X(mounts)
 #define JVM_HOOKS(X) X(ends) X(returns) X(unmounts) X(terminates) X(takes) X(selects)
 #define X(name) void jvm_##name(void *env, jvm_object helper, jvm_object object);
 JVM_HOOKS_WITH_OBJECT(X)

@@ -10,12 +10,15 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.stream.IntStream;
 
 /**
- * The JDK's own HTTP server on a pool of threads. Arguments: the port; the number of threads, or 0 for as many as it takes.
+ * The JDK's own HTTP server on a pool of threads. Arguments: the port; the number of threads, 0 for as many as it takes, or -1 for a virtual thread
+ * for each request (Java 21).
  *
  * <pre>
  * url      HttpURLConnection, which keeps its connections
@@ -24,22 +27,38 @@ import java.util.concurrent.ThreadLocalRandom;
  * future   each call in a CompletableFuture on a second pool (HttpURLConnection)
  * stages   the whole request is handed to a second pool, which answers it too
  * same     the whole request is given back to the pool that read it: any of its threads may take it up
+ * common   each call in a CompletableFuture on the common ForkJoinPool, and the next one in a stage of it
+ * parallel the calls in a parallel stream
+ * shared   one Runnable for all requests is given to a second pool; it takes what it does from a queue
+ * virtual  each call in a virtual thread of its own (Java 21)
  * </pre>
  */
 public class Storm {
     static final String LEAF = "http://127.0.0.1:" + System.getenv("LEAF_PORT");
     static ExecutorService first;
     static final ExecutorService second = Executors.newFixedThreadPool(8);
+    static final ExecutorService virtuals = Runtime.version().feature() >= 21 ? virtual() : null;
+    static final ConcurrentLinkedQueue<Runnable> queue = new ConcurrentLinkedQueue<>();
+    static final Runnable SHARED = () -> queue.remove().run();
     static final HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
 
     public static void main(String[] args) throws IOException {
         System.setProperty("sun.net.httpserver.nodelay", "true");
         int threads = Integer.parseInt(args[1]);
         HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", Integer.parseInt(args[0])), 511);
-        first = threads > 0 ? Executors.newFixedThreadPool(threads) : Executors.newCachedThreadPool();
+        first = threads > 0 ? Executors.newFixedThreadPool(threads) : threads == 0 ? Executors.newCachedThreadPool() : virtual();
         server.setExecutor(first);
         server.createContext("/", Storm::handle);
         server.start();
+    }
+
+    /** This is compiled for Java 17 too. */
+    static ExecutorService virtual() {
+        try {
+            return (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+        } catch (ReflectiveOperationException e) {
+            throw new IllegalStateException(e);
+        }
     }
 
     record Plan(String kind, String ident, int calls, int ms) {
@@ -71,6 +90,15 @@ public class Storm {
             case "async" -> async(exchange, plan, 0);
             case "same" -> first.execute(() -> work(exchange, plan));
             case "stages" -> second.execute(() -> work(exchange, plan));
+            case "common" -> common(exchange, plan);
+            case "parallel" -> {
+                IntStream.range(0, plan.calls).parallel().forEach(n -> url(plan, n));
+                answer(exchange, plan, true);
+            }
+            case "shared" -> {
+                queue.add(() -> work(exchange, plan));
+                second.execute(SHARED);
+            }
             default -> work(exchange, plan);
         }
     }
@@ -92,9 +120,19 @@ public class Storm {
     static void call(Plan plan, int number) throws Exception {
         switch (plan.kind) {
             case "client" -> plan.check(number, client.send(request(plan, number), HttpResponse.BodyHandlers.ofString()).body());
+            case "virtual" -> virtuals.submit(() -> url(plan, number)).get();
             case "future" -> CompletableFuture.runAsync(() -> url(plan, number), second).join();
             default -> url(plan, number);
         }
+    }
+
+    static void common(HttpExchange exchange, Plan plan) {
+        CompletableFuture<Void> last = CompletableFuture.runAsync(() -> url(plan, 0));
+        for (int n = 1; n < plan.calls; n++) {
+            int number = n;
+            last = n % 2 == 0 ? last.thenRunAsync(() -> url(plan, number)) : last.thenRun(() -> url(plan, number));
+        }
+        last.whenComplete((nothing, failure) -> answer(exchange, plan, failure == null));
     }
 
     static void async(HttpExchange exchange, Plan plan, int number) {
