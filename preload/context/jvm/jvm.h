@@ -77,6 +77,7 @@ struct jvm_class {
     size_t count;
     const struct classfile_edit *otherwise; /* .count of them: what to do if these do not all find their places; NULL: nothing */
     bool optional;                          /* not in every version, or not in every image */
+    bool anywhere; /* a library's, of any loader, also loaded later; to be left alone if it is not as expected */
 };
 extern const struct jvm_class jvm_classes[];
 extern const size_t jvm_class_count;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define CLASSES_MAX 64u
+#define LOCAL_REFERENCES 65000 /* one for each class that is loaded; there is a limit of 65536 */
 #define JNI_1_8 0x00010008
 #define JVMTI_1_2 0x30010200
 #define PHASE_LIVE 4
@@ -40,6 +41,8 @@ enum {
     SET_EVENT_NOTIFICATION_MODE = 2,
     ALLOCATE = 46,
     DEALLOCATE = 47,
+    GET_CLASS_SIGNATURE = 48,
+    GET_LOADED_CLASSES = 78,
     GET_TAG = 106,
     SET_TAG = 107,
     SET_EVENT_CALLBACKS = 122,
@@ -82,16 +85,29 @@ static void fails(const char *what, const char *name)
     why_not[len] = '\0';
 }
 
+static const struct jvm_class *class_of(const char *name)
+{
+    for (size_t i = 0; i < jvm_class_count; i++)
+        if (strcmp(jvm_classes[i].name, name) == 0)
+            return &jvm_classes[i];
+    return NULL;
+}
+
+static void note_changed(const struct jvm_class *class)
+{
+    for (size_t i = 0; i < classes.count; i++)
+        if (classes.class[i] == class)
+            classes.changed[i] = true;
+}
+
+/* A class is loaded, or retransformed: at our request, or at that of another tool. */
 static void on_class_file(void *jvmti, void *env, jvm_object redefined, jvm_object loader, const char *name, jvm_object domain,
                           int32_t len, const uint8_t *bytes, int32_t *new_len, uint8_t **new_bytes)
 {
     (void)env, (void)loader, (void)domain;
-    size_t at = 0;
-    while (redefined != NULL && name != NULL && at < classes.count && strcmp(classes.class[at] -> name, name) != 0)
-        at++;
-    if (redefined == NULL || name == NULL || at == classes.count || len <= 0)
+    const struct jvm_class *class = name != NULL && len > 0 ? class_of(name) : NULL;
+    if (OTSHIM_LIKELY(class == NULL) || (redefined == NULL && !class->anywhere))
         return;
-    const struct jvm_class *class = classes.class[at];
     uint8_t *out = NULL;
     const size_t room = classfile_room((size_t)len);
     if (JVMTI(jvmti, ALLOCATE, int, int64_t, uint8_t **)(jvmti, (int64_t)room, &out) != 0)
@@ -101,10 +117,11 @@ static void on_class_file(void *jvmti, void *env, jvm_object redefined, jvm_obje
         made = classfile_rewrite(bytes, (size_t)len, JVM_HELPER, class->otherwise, class->count, out, room);
     if (made == 0) {
         JVMTI(jvmti, DEALLOCATE, int, uint8_t *)(jvmti, out);
-        atomic_store(&jvm_unwatched, true); /* also later, when another tool has it retransformed */
+        if (!class->anywhere)
+            atomic_store(&jvm_unwatched, true); /* also later, when another tool has it retransformed */
         return;
     }
-    classes.changed[at] = true;
+    note_changed(class);
     *new_len = (int32_t)made;
     *new_bytes = out;
 }
@@ -198,15 +215,45 @@ static jvm_object find(void *env, void *(*find_class)(void *env, const char *nam
     return found != NULL ? found : find_in_platform(env, name);
 }
 
-static void find_classes(void *env, void *(*find_class)(void *env, const char *name))
+static void add_class(const struct jvm_class *class, jvm_object object)
 {
-    for (size_t i = 0; i < jvm_class_count && classes.count < CLASSES_MAX; i++) {
-        jvm_object found = find(env, find_class, jvm_classes[i].name);
-        if (found == NULL)
-            continue;
-        classes.class[classes.count] = &jvm_classes[i];
-        classes.object[classes.count++] = found;
+    if (object == NULL || classes.count == CLASSES_MAX)
+        return;
+    classes.class[classes.count] = class;
+    classes.object[classes.count++] = object;
+}
+
+/* Those of libraries that are loaded already: of each loader that has one. */
+static void find_loaded(void *env, void *jvmti)
+{
+    int count = 0;
+    jvm_object *loaded = NULL;
+    if (JVMTI(jvmti, GET_LOADED_CLASSES, int, int *, jvm_object **)(jvmti, &count, &loaded) != 0)
+        return;
+    for (int i = 0; i < count; i++) {
+        char *signature = NULL;
+        const struct jvm_class *class = NULL;
+        if (JVMTI(jvmti, GET_CLASS_SIGNATURE, int, jvm_object, char **, char **)(jvmti, loaded[i], &signature, NULL) == 0 &&
+            signature[0] == 'L') {
+            signature[strlen(signature) - 1] = '\0'; /* Lname; */
+            class = class_of(signature + 1);
+        }
+        if (class != NULL && class->anywhere)
+            add_class(class, loaded[i]);
+        else
+            JNI(env, DELETE_LOCAL_REF, void, jvm_object)(env, loaded[i]);
+        if (signature != NULL)
+            JVMTI(jvmti, DEALLOCATE, int, char *)(jvmti, signature);
     }
+    JVMTI(jvmti, DEALLOCATE, int, jvm_object *)(jvmti, loaded);
+}
+
+static void find_classes(void *env, void *jvmti, void *(*find_class)(void *env, const char *name))
+{
+    for (size_t i = 0; i < jvm_class_count; i++)
+        if (!jvm_classes[i].anywhere)
+            add_class(&jvm_classes[i], find(env, find_class, jvm_classes[i].name));
+    find_loaded(env, jvmti);
 }
 
 static jvm_object keep_class(void *env, void *(*find_class)(void *env, const char *name), const char *name)
@@ -227,14 +274,16 @@ static bool retransform(void *jvmti)
 
 static bool all_changed(void)
 {
-    size_t at = 0;
     for (size_t i = 0; i < jvm_class_count; i++) {
-        bool found = at < classes.count && classes.class[at] == &jvm_classes[i];
-        if (found ? !classes.changed[at] : !jvm_classes[i].optional) {
-            fails(found ? "not as expected: " : "not found: ", jvm_classes[i].name);
+        const struct jvm_class *class = &jvm_classes[i];
+        size_t at = 0;
+        while (at < classes.count && classes.class[at] != class)
+            at++;
+        bool found = at < classes.count;
+        if (!class->anywhere && (found ? !classes.changed[at] : !class->optional)) {
+            fails(found ? "not as expected: " : "not found: ", class->name);
             return false;
         }
-        at += found;
     }
     return true;
 }
@@ -253,7 +302,7 @@ static bool install(void *env, void *jvmti, void *(*find_class)(void *env, const
     if (!define_helper(env))
         return false;
     platform_find(env, find_class(env, "java/lang/Class"), find_class(env, "java/lang/ClassLoader"));
-    find_classes(env, find_class);
+    find_classes(env, jvmti, find_class);
     jvm_plain_connection = keep_class(env, find_class, "jdk/internal/net/http/PlainHttpConnection");
     jvm_socket_channel = keep_class(env, find_class, "sun/nio/ch/SocketChannelImpl");
     return retransform(jvmti) && all_changed();
@@ -285,7 +334,7 @@ bool jvm_setup(void *vm, void *(*find_class)(void *env, const char *name))
         JVMTI(jvmti, DISPOSE_ENVIRONMENT, int)(jvmti);
         return false;
     }
-    bool ready = JNI(env, PUSH_LOCAL_FRAME, int, int)(env, CLASSES_MAX + 16) == 0;
+    bool ready = JNI(env, PUSH_LOCAL_FRAME, int, int)(env, LOCAL_REFERENCES) == 0;
     bool framed = ready;
     ready = ready && install(env, jvmti, find_class);
     if (JNI(env, EXCEPTION_CHECK, uint8_t)(env))
