@@ -61,6 +61,9 @@ void ctx_inherit(const struct ctx *ctx);
 void ctx_waited(void); /* ends a context that came with the thread only */
 void ctx_read_unwatched(int fd);
 void ctx_hands_over(void);
+/* The thread begins or ends a task, by the word of a runtime that always says so: what it reads in the task is what it works for until then,
+ * and what it has read before is not. The context itself is not changed. */
+void ctx_task(bool begins);
 void ctx_after_fork(void);
 
 /* How the thread's context was given to it; 0: it was not, or there is none. One load, for those who ask at every mutex or read. Written by

@@ -32,6 +32,15 @@ void ctx_hands_over(void)
         hands_over = true;
 }
 
+static OTSHIM_TLS bool in_task; /* a runtime says when the thread turns to something else */
+
+void ctx_task(bool begins)
+{
+    in_task = begins;
+    request_new_task();
+    turn_worker();
+}
+
 static void set(const struct ctx *ctx, bool inherited)
 {
     uint32_t change;
@@ -41,7 +50,7 @@ static void set(const struct ctx *ctx, bool inherited)
         atomic_signal_fence(memory_order_seq_cst);
         mine.ctx = *ctx;
         ctx_inherited = inherited ? CTX_BY_THREAD : 0;
-        if (OTSHIM_UNLIKELY(hands_over) && ctx->rule == OTSHIM_PARENT_THREAD)
+        if (OTSHIM_UNLIKELY(hands_over) && ctx->rule == OTSHIM_PARENT_THREAD && !in_task)
             ctx_inherited = CTX_BY_THREAD;
         atomic_signal_fence(memory_order_seq_cst);
     } while (mine.change != change);

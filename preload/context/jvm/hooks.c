@@ -155,7 +155,7 @@ void jvm_begins(void *env, jvm_object helper, jvm_object task)
 {
     (void)env, (void)helper;
     const uint64_t number = tag_take(task, &mine.began);
-    request_new_task();
+    ctx_task(true);
     context_enter(number);
 }
 
@@ -165,7 +165,7 @@ void jvm_ends(void *env, jvm_object helper)
     mine.depth = mine.base;
     mine.began = false;
     ctx_clear();
-    request_new_task();
+    ctx_task(false);
 }
 
 /* ---- nested ------------------------------------------------------------------------------------------------------------------------------- */
@@ -296,7 +296,7 @@ void jvm_mounts(void *env, jvm_object helper, jvm_object thread)
     mine.mounted = place;
     mine.base = mine.depth;
     mine.began = false;
-    request_new_task();
+    ctx_task(true);
     for (uint32_t i = place != NULL ? place->depth : 0; i-- > 0;) {
         if (mine.depth < DEPTH)
             mine.before[mine.depth] = place->before[i];
@@ -327,7 +327,7 @@ void jvm_unmounts(void *env, jvm_object helper)
     mine.base = 0;
     mine.began = false;
     ctx_clear();
-    request_new_task();
+    ctx_task(false);
 }
 
 void jvm_terminates(void *env, jvm_object helper)
