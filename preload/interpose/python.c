@@ -15,7 +15,7 @@
  *
  * A Python that is loaded into a process after it began to listen is not seen; nor are modules that were linked into the interpreter. */
 #include "interpose/python.h"
-#include "conn/conn.h"
+#include "conn/flow.h"
 #include "context/python/frames.h"
 #include "context/python/python.h"
 #include "interpose/lookup.h"
@@ -133,21 +133,43 @@ static int uvstream_fd(PyObject *stream)
     return fd;
 }
 
+/* To ask takes a microsecond, at each write. A stream has one connection all its life, and closes it before its own end: as long as the
+ * connection that it was found to have is the same one still, so is the stream at this address. With the GIL. */
+static bool uvstream_watch(PyObject *stream, struct watch *watch)
+{
+    static struct {
+        PyObject *stream;
+        struct watch watch;
+    } known[256];
+    const size_t at = (uint64_t)(uintptr_t)stream * 0x9e3779b97f4a7c15ull >> 56;
+    if (known[at].stream != stream || !watch_holds(&known[at].watch)) {
+        known[at].stream = NULL;
+        const int fd = uvstream_fd(stream);
+        if (fd < 0 || !watch_begin(&known[at].watch, fd))
+            return false;
+        known[at].stream = stream;
+    }
+    *watch = known[at].watch;
+    return true;
+}
+
 static void uvstream_note(PyObject *stream)
 {
     if (!otshim_active || !python_usable())
         return;
     int error = errno;
-    int fd = uvstream_fd(stream);
+    struct watch watch;
     struct ctx ctx;
-    if (fd >= 0)
-        conn_write_later(fd, python_current(&ctx) == 1 ? &ctx : NULL);
+    if (uvstream_watch(stream, &watch) && watch.conn->role == CONN_OUTBOUND)
+        conn_write_later(watch.fd, python_current(&ctx) == 1 ? &ctx : NULL);
     errno = error;
 }
 
 /* With the arguments as they came, keywords included: what the method makes of them is its own affair. */
 static PyObject *call_plain(PyObject *method, PyObject *stream, PyObject *args, PyObject *keywords)
 {
+    if (OTSHIM_LIKELY(keywords == NULL && python_api.TupleSize(args) == 1))
+        return python_api.CallObjects(method, stream, python_api.TupleItem(args, 0), NULL);
     PyObject *bound = python_api.CallMethod(method, "__get__", "O", stream);
     if (bound == NULL)
         return NULL;

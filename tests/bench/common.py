@@ -94,10 +94,18 @@ def median_ratio(rows, name, base):
     return statistics.median(r[name] / r[base] for r in rows)
 
 
-def spread(rows, name, base):
-    """The median ratio with the smallest and the largest: "0.971 (0.95 to 0.99)"."""
-    ratios = [r[name] / r[base] for r in rows]
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})"
+def spread(values, digits=3):
+    """The median, and between which values the middle half of them lies: "0.971 (0.960 to 0.985)"."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def latencies(port, seconds, path, connections=4):
+    """Milliseconds in which half of the requests, and 99 of 100, were answered."""
+    out = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}{path}"], capture_output=True,
+                         text=True, check=True).stdout
+    unit = {"us": 0.001, "ms": 1, "s": 1000}
+    return [float(m[1]) * unit[m[2]] for m in (re.search(rf"{p}%\s+([\d.]+)(us|ms|s)", out) for p in ("50", "99"))]
 
 
 def wrk(port, seconds, path="/index.html", connections=16):

@@ -68,6 +68,9 @@ typedef struct python_object PyObject; /* opaque: this tree knows no Python head
     X(int, DictSet, "PyDict_SetItemString", (PyObject *, const char *, PyObject *))                                                \
     X(PyObject *, GetAttr, "PyObject_GetAttrString", (PyObject *, const char *))                                                   \
     X(PyObject *, CallMethod, "PyObject_CallMethod", (PyObject *, const char *, const char *, ...))                                \
+    X(PyObject *, CallObjects, "PyObject_CallFunctionObjArgs", (PyObject *, ...))                                                  \
+    X(long, TupleSize, "PyTuple_Size", (PyObject *))                                                                               \
+    X(PyObject *, TupleItem, "PyTuple_GetItem", (PyObject *, long))                                                                \
     X(PyObject *, Call, "PyObject_Call", (PyObject *, PyObject *, PyObject *))                                                     \
     X(PyObject *, NewMethod, "PyDescr_NewMethod", (PyObject *, void *))                                                            \
     X(void, TypeModified, "PyType_Modified", (PyObject *))                                                                         \
