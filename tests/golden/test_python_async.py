@@ -39,6 +39,16 @@ def test_each_call_is_under_its_request(lab, kind):
     lab.expect_each(ONE.replace("KIND", kind), ids)
 
 
+@pytest.mark.parametrize("kind", ["plain", "fresh"])
+def test_task_for_each_request(lab, kind):
+    """Also where the task is made in an empty context, so that no context of the request's is copied."""
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(lambda lab, name, port: [programs.SYSTEM_PYTHON, laboratory.PROGRAMS / "protocol_server.py", port], "front")
+    ids = laboratory.ids(150)
+    lab.storm(front, both(leaf, kind), ids, concurrency=50)
+    lab.expect_each(ONE.replace("KIND", kind), ids)
+
+
 def test_gather(lab):
     leaf = lab.start(programs.thread_server, "leaf")
     front = lab.start(server, "front")

@@ -221,7 +221,8 @@ static bool value_for_copy(const void *thread, struct python_value *value)
     struct python_value now;
     bool has = python_read(thread, &now);
     *value = (struct python_value){.kind = PYTHON_NOBODY};
-    if (pending_for(thread)) {
+    /* uvicorn (0.36 and later) makes a request's task in an empty context of its own, which it enters for that out of the one that has read. */
+    if (pending_for(thread) || (!has && mine.kind != 0 && mine.context != NULL && python_context_within(thread, mine.context))) {
         value->kind = mine.kind;
         value->conn = mine.conn;
         value->ctx = mine.ctx;

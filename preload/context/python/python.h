@@ -15,7 +15,8 @@
  * whole server. What was read is kept as pending and put into each *copy* of the context that is made (interpose/python.c stands in
  * PyContext_CopyCurrent; the GIL is held there):
  *
- *   asyncio's own loop  in copies of the very context in which recv() or accept() was called, until the thread waits for events or reads on
+ *   asyncio's own loop  in copies of the very context in which recv() or accept() was called, or of one without a value that was entered out of
+ *                       it, until the thread waits for events or reads on
  *   uvloop              recv() is libuv's and all connections of a server share a context: in any copy, until the libuv callback ends;
  *                       and the connection, where uvloop asks for its addresses, which it does right before connection_made()
  *   neither             in copies made by a thread that works for a request by rule 2 or 3
@@ -130,6 +131,8 @@ extern _Atomic uint8_t python_walk_state; /* enum python_walk */
 /* The calling thread's state; NULL: it has none, or the interpreter ends. */
 void *python_thread(void);
 void *python_context_of(const void *thread); /* NULL while not calibrated */
+/* Is that context the thread's, or one of those out of which it was entered? Those are entered, too, and so are alive. */
+bool python_context_within(const void *thread, const void *outer);
 bool python_read(const void *thread, struct python_value *out);
 /* With the GIL, in value.c's hands: finds the offsets for this variable, tests them. NULL, or why not. */
 const char *python_calibrate(PyObject *var);

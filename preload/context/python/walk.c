@@ -4,7 +4,8 @@
  * PyContextVar_Set makes a new tree and swaps one pointer. What is read here (CPython 3.8 to 3.14, offsets for the usual 16-byte object head):
  *
  *     PyThreadState   context         calibrated
- *     PyContext       ctx_vars        24: the tree
+ *     PyContext       ctx_prev        16: the context out of which it was entered
+ *                     ctx_vars        24: the tree
  *     PyHamtObject    h_root          16
  *     bitmap node     b_bitmap        24 (32 bits), then pairs from 32: key and value; or no key, and the node below
  *     array node      a_array[32]     16
@@ -15,8 +16,9 @@
 #include "context/python/python.h"
 #include <string.h>
 
-enum { HEAD = 16, TYPE = 8, TYPE_NAME = 24, TREE = 24, ROOT = 16, BITMAP = 24, PAIRS = 32, ARRAY = 16, SIZE = 16 };
+enum { HEAD = 16, TYPE = 8, TYPE_NAME = 24, PREVIOUS = 16, TREE = 24, ROOT = 16, BITMAP = 24, PAIRS = 32, ARRAY = 16, SIZE = 16 };
 #define LEVELS 8
+#define NESTED_MAX 8
 #define STATE_BYTES 440 /* how much of the thread's state is searched; the smallest there is, is larger */
 
 _Atomic uint8_t python_walk_state;
@@ -26,6 +28,7 @@ static struct {
     uint32_t hash;
     size_t context_at; /* in the thread's state; 0: not known */
     size_t bytes_at;   /* the bytes of a bytes object */
+    bool nests;        /* PREVIOUS is right */
 } layout;
 
 static inline void *load(const void *object, size_t at)
@@ -55,6 +58,17 @@ void *python_thread(void)
 void *python_context_of(const void *thread)
 {
     return layout.context_at != 0 ? load(thread, layout.context_at) : NULL;
+}
+
+bool python_context_within(const void *thread, const void *outer)
+{
+    const void *context = layout.nests ? python_context_of(thread) : NULL;
+    for (unsigned i = 0; context != NULL && i < NESTED_MAX; i++) {
+        if (context == outer)
+            return true;
+        context = load(context, PREVIOUS);
+    }
+    return false;
 }
 
 static const void *find_pair(const void *node, size_t pairs, bool *found)
@@ -160,6 +174,22 @@ static size_t find_context(const void *thread, PyObject *context)
     return changed == 1 ? at : 0;
 }
 
+static bool find_nesting(PyObject *outer)
+{
+    PyObject *inner = python_api.ContextNew();
+    bool found = false;
+    if (inner != NULL && python_api.ContextEnter(outer) == 0) {
+        if (python_api.ContextEnter(inner) == 0) {
+            found = load(inner, PREVIOUS) == outer;
+            python_api.ContextExit(inner);
+        }
+        python_api.ContextExit(outer);
+    }
+    if (inner != NULL)
+        python_api.DecRef(inner);
+    return found;
+}
+
 static bool set_new(PyObject *var, const void *bytes, size_t len)
 {
     PyObject *value = python_api.BytesNew(bytes, (long)len);
@@ -217,6 +247,8 @@ const char *python_calibrate(PyObject *var)
         layout.context_at = find_context(thread, context);
         if (layout.context_at == 0)
             why = "the thread's context is not found";
+        else
+            layout.nests = find_nesting(context);
     }
     if (why == NULL && python_api.ContextEnter(context) == 0) {
         why = test_reading(thread, var);

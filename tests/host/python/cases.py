@@ -8,6 +8,7 @@ inherited while the thing happens."""
 
 import asyncio
 import gc
+import http.client
 import os
 import signal
 import socket
@@ -15,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 
@@ -47,8 +47,13 @@ class Server(ThreadingMixIn, HTTPServer):
 
 
 def fetch(port, path="/"):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
-        return answer.read()
+    # not urllib, which reads certificates for every opener: OpenSSL's own clean-up at exit() does not bear that in a daemon thread
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    finally:
+        connection.close()
 
 
 class PlainServer(HTTPServer):
