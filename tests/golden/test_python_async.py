@@ -1,6 +1,8 @@
 """Python: asyncio, where many requests share a thread and the interpreter's own context says whose turn it is."""
 
+import http.client
 import random
+import time
 from pathlib import Path
 
 import lab as laboratory
@@ -123,10 +125,12 @@ def test_calls_after_the_response_while_the_next_request_waits(lab, version):
     """The task that was made with the connection is still at the first request when the second is read. The third one it waits for."""
     leaf = lab.start(programs.thread_server, "leaf")
     front = lab.start(lambda lab, name, port: [pythons()[version], *server(lab, name, port)[1:]], "front")
-
-    def request(kind, ident):
-        return f"GET {both(leaf, kind, ident)} HTTP/1.1\r\nHost: front\r\n\r\n".encode()
-
-    lab.converse(front, [request("behind", "id-1"), request("await", "id-2"), b"", b"", b"", b"", request("await", "id-3")], 3, pause=0.08)
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=30)
+    for kind, ident in (("behind", "id-1"), ("await", "id-2"), ("await", "id-3")):
+        connection.request("GET", both(leaf, kind, ident))
+        assert connection.getresponse().read() == b"ok\n"
+        if ident == "id-2":
+            time.sleep(0.2)  # by then the task waits
+    connection.close()
     traces = one_id_a_trace(lab, requests=3)
     assert not traces or [t.count("front CLIENT") for t in traces if "/await/id-3" in t] == [2], traces
