@@ -184,7 +184,12 @@
   }
 
   subscribe('http.server.request.start', ({ socket }) => {
-    storage.enterWith(contextOf(socket));
+    let store;
+    try {
+      store = contextOf(socket);
+    } finally {
+      storage.enterWith(store); // in any case: what is there is of the connection's last request
+    }
     if (frames && socket.parser) socket.parser.asyncReset(socket.parser);
   });
 
