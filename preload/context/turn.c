@@ -19,7 +19,7 @@
 
 enum turn_manner turn_manner;
 OTSHIM_TLS struct turn turn_mine;
-bool turn_threads;
+bool turn_threads, turn_timerfd;
 
 static volatile bool unasked;             /* this process makes calls for no open request */
 static uint64_t start_ns;                 /* of the process */
@@ -150,7 +150,7 @@ bool turn_certain(void)
         return true;
     if (turn_mine.doubt || atomic_load_explicit(&several, memory_order_relaxed))
         return false;
-    if (turn_mine.answer && unasked)
+    if ((turn_mine.answer && unasked) || (turn_timerfd && turn_manner == TURN_COMPUTES))
         return false;
     return turn_mine.due_ns == UINT64_MAX || (turn_mine.due_ns != 0 && now_ns() < turn_mine.due_ns);
 }

@@ -82,6 +82,8 @@ void turn_stranger(void);
 void turn_gives_work(const struct turn *loop);
 /* Bytes came from an unwatched member of a set: other threads may have given this one work. */
 void turn_read_other(void);
+/* There are timers that are descriptors. libevent can have its next one in there (EVENT_PRECISE_TIMER): it then waits for ever, and runs what is due. */
+extern bool turn_timerfd;
 /* There are other threads. */
 extern bool turn_threads;
 /* May the context that was read in this turn, if it is one, answer? */

@@ -132,6 +132,12 @@ void wait_look(void)
 
 /* ---- epoll -------------------------------------------------------------------------------------------------------------------- */
 
+WRAP(int, timerfd_create, (int clock, int flags))
+{
+    turn_timerfd = true;
+    return REAL(timerfd_create)(clock, flags);
+}
+
 static int epoll_made(int epfd)
 {
     if (epfd >= 0) {

@@ -426,6 +426,7 @@ MODELS = [
     Model("C, epoll, calls in line", c("epoll", "line"), free("plain", "line"), requests=500, **LOOP),
     Model("C, libevent, calls at once", c("libevent"), free("plain"), short=False, **LOOP),
     Model("C, libevent, timers", c("libevent"), free("plain", "timer"), **LOOP),
+    Model("C, libevent, precise timers", c("libevent"), free("plain", "timer"), requests=500, short=False, env={"EVENT_PRECISE_TIMER": "1"}, **LOOP),
     Model("C, libuv", c("libuv"), free("plain", "timer", "late"), short=False, **LOOP),
     Model("C, libuv and its threads", c("libuv"), free("plain", "timer", "work", "late"), requests=500, **LOOP),
     Model("C, libev", c("libev"), free("plain", "timer", "late"), short=False, **LOOP),

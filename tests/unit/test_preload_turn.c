@@ -25,6 +25,7 @@ static int fresh(void **state)
     memset(&turn_mine, 0, sizeof turn_mine);
     turn_after_fork();
     turn_manner = TURN_COMPUTES;
+    turn_timerfd = false;
     return 0;
 }
 
@@ -88,6 +89,19 @@ static void no_timer(void **state)
     turn_begin(1, 40 * MS); /* counted from the return of the wait before, which is 40 ms ago */
     assert_false(turn_certain());
     turn_begin(1, 40 * MS);
+    assert_true(turn_certain());
+}
+
+/* libevent's precise timers are not in its timeouts. */
+static void timers_that_are_descriptors(void **state)
+{
+    (void)state;
+    turn_begin(1, FOR_EVER);
+    turn_timerfd = true;
+    assert_false(turn_certain());
+    turn_manner = TURN_EVENTS; /* libev, libuv */
+    assert_true(turn_certain());
+    turn_manner = TURN_UNKNOWN; /* a loop of the program's own acts on such a descriptor's event */
     assert_true(turn_certain());
 }
 
@@ -300,6 +314,7 @@ int main(void)
         CASE(what_wakes_it),
         CASE(for_one_request),
         CASE(calls_in_line),
+        CASE(timers_that_are_descriptors),
         CASE(only_what_was_read),
         CASE(manners),
         CASE(turns_have_numbers),
