@@ -216,7 +216,7 @@ static bool run(napi_env env, struct node_slot *slot)
     node_lookups_noted(true);
     return api.CreateFunction(env, "ask", NAPI_AUTO_LENGTH, ask, NULL, &args[4]) == NAPI_OK &&
            api.CreateFunction(env, "lookup", NAPI_AUTO_LENGTH, lookup, NULL, &args[5]) == NAPI_OK &&
-           api.CreateString(env, node_script, node_script_len(), &script) == NAPI_OK &&
+           api.CreateString(env, node_script, NAPI_AUTO_LENGTH, &script) == NAPI_OK &&
            api.RunScript(env, script, &adapter) == NAPI_OK && api.Undefined(env, &undefined) == NAPI_OK &&
            api.CallFunction(env, undefined, adapter, 6, args, &result) == NAPI_OK && api.GetBool(env, result, &done) == NAPI_OK &&
            done;

@@ -56,6 +56,5 @@ enum node_lookup node_lookup_take(const char *name, size_t len, struct ctx *owne
 
 /* script.c: a JavaScript expression whose value is a function (adapter.js says which). */
 extern const char node_script[];
-size_t node_script_len(void);
 
 #endif
