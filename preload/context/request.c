@@ -132,7 +132,8 @@ static void change(struct request *request, uint64_t before, uint64_t after)
         return;
     uint64_t open = atomic_load_explicit(&of->open, memory_order_relaxed);
     while (open >> TASK_SHIFT == request->task &&
-           !atomic_compare_exchange_weak_explicit(&of->open, &open, is ? open + 1 : open - 1, memory_order_relaxed, memory_order_relaxed))
+           !atomic_compare_exchange_weak_explicit(&of->open, &open, is ? open + 1 : open - 1, memory_order_relaxed,
+                                                  memory_order_relaxed))
         ;
 }
 
@@ -253,7 +254,8 @@ void request_new_task(void)
     if (here == NULL || here == &crowded)
         return;
     uint64_t open = atomic_load_explicit(&here->open, memory_order_relaxed);
-    while ((uint32_t)open != 0 && !atomic_compare_exchange_weak_explicit(&here->open, &open, ((open >> TASK_SHIFT) + 1) << TASK_SHIFT,
-                                                                         memory_order_relaxed, memory_order_relaxed))
+    while ((uint32_t)open != 0 &&
+           !atomic_compare_exchange_weak_explicit(&here->open, &open, ((open >> TASK_SHIFT) + 1) << TASK_SHIFT,
+                                                  memory_order_relaxed, memory_order_relaxed))
         ;
 }

@@ -20,7 +20,7 @@
 /* The open requests of one thread. */
 struct workload {
     _Atomic uint64_t thread; /* whose; 0: free */
-    _Atomic uint64_t open; /* bits 31..0 how many; 63..32 the thread's task: those of earlier ones do not count */
+    _Atomic uint64_t open;   /* bits 31..0 how many; 63..32 the thread's task: those of earlier ones do not count */
 };
 
 struct request {

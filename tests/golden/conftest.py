@@ -44,8 +44,8 @@ def build_programs():
     for source in laboratory.PROGRAMS.glob("*.c"):
         make(out / source.stem, source, [cc, *flags, source, "-o", out / source.stem, "-lpthread"])
     if shutil.which("javac"):
-        source = laboratory.PROGRAMS / "Server.java"
-        make(out / "Server.class", source, ["javac", "-d", out, source])
+        for source in laboratory.PROGRAMS.glob("*.java"):
+            make(out / f"{source.stem}.class", source, ["javac", "-d", out, source])
 
 
 def make(target, source, argv):

@@ -135,6 +135,51 @@ static void test_open_requests_of_a_runtime(void **state)
     ctx_clear();
 }
 
+/* A pool's thread that reads requests and gives them away: what it read in an earlier task is not what it takes up, if its runtime says when a task ends. */
+static void test_tasks_that_are_told(void **state)
+{
+    (void)state;
+    static struct request a, b, c;
+    struct ctx now;
+    request_init("java");
+    ctx_task(true);
+    read_request(&a, 1);
+    expect(1, OTSHIM_PARENT_THREAD);
+    ctx_task(true);
+    read_request(&b, 2); /* while the first is still open */
+    expect(2, OTSHIM_PARENT_THREAD);
+    request_end(&a); /* elsewhere: it was not counted here */
+    expect(2, OTSHIM_PARENT_THREAD);
+    read_request(&c, 3); /* two in one task */
+    expect_nobody();
+    assert_true(ctx_peek(&now));
+    assert_int_equal(now.span_id[0], 3);
+    request_end(&b);
+    expect(3, OTSHIM_PARENT_THREAD);
+    request_end(&c);
+    ctx_task(false);
+    ctx_clear();
+    assert_false(ctx_peek(&now));
+}
+
+/* Nor does it matter in a task that others answer what this one has read; outside of one it ends with the next lock. */
+static void *tasks_where_requests_are_handed_over(void *unused)
+{
+    struct ctx one = make(1), two = make(2);
+    ctx_hands_over();
+    ctx_task(true);
+    ctx_enter(&one);
+    ctx_waited();
+    expect(1, OTSHIM_PARENT_THREAD);
+    ctx_task(false);
+    ctx_clear();
+    ctx_enter(&two);
+    ctx_waited();
+    expect_nobody();
+    ctx_after_fork(); /* forgets that any thread hands over */
+    return unused;
+}
+
 /* One request at a time, until the next is taken up. */
 static void test_workers(void **state)
 {
@@ -222,6 +267,14 @@ static void *answer_for_another(void *arg)
     assert_true(request_is_from_elsewhere(request));
     ctx_hands_over();
     return NULL;
+}
+
+static void test_hand_over_and_tasks(void **state)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, tasks_where_requests_are_handed_over, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    *state = NULL;
 }
 
 static void test_hand_over(void **state)
@@ -387,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_open_requests_of_threads),
         cmocka_unit_test(test_an_uncertain_context_ends_with_fork),
         cmocka_unit_test(test_hand_over),
+        cmocka_unit_test(test_hand_over_and_tasks),
         cmocka_unit_test(test_inherit),
         cmocka_unit_test(test_threads_are_apart),
         cmocka_unit_test(test_given_contexts_end_at_a_pipe),
@@ -394,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_open_requests_of_a_proxy),
         cmocka_unit_test(test_open_requests_of_a_runtime),
+        cmocka_unit_test(test_tasks_that_are_told),
         cmocka_unit_test(test_workers),
         cmocka_unit_test(test_came_from),
     };

@@ -122,6 +122,16 @@ static void tags_unlock(void)
     atomic_store_explicit(&tags_taken, false, memory_order_release);
 }
 
+/* A tag costs the virtual machine some 70 bytes until it collects the object. What was given for nobody, which may be millions of tasks between
+ * two collections, is therefore remembered as used a limited number of times only: such objects are few, and made early. */
+#define USED_FOR_NOBODY 65536u
+static bool remember_used(uint64_t number)
+{
+    static _Atomic uint32_t remembered;
+    return number != 0 || (atomic_load_explicit(&remembered, memory_order_relaxed) < USED_FOR_NOBODY &&
+                           atomic_fetch_add_explicit(&remembered, 1, memory_order_relaxed) < USED_FOR_NOBODY);
+}
+
 /* Takes the one run from a task's tag: the number of the context that it is for. *queued: it had been given or made. */
 static uint64_t tag_take(jvm_object task, bool *queued)
 {
@@ -129,7 +139,7 @@ static uint64_t tag_take(jvm_object task, bool *queued)
     const enum tag_kind kind = (enum tag_kind)(tag & TAG_KIND);
     *queued = kind == TAG_QUEUED || kind == TAG_MADE;
     if (*queued)
-        tag_set(task, TAG_USED);
+        tag_set(task, remember_used(tag >> TAG_NUMBER_SHIFT) ? TAG_USED : TAG_NONE);
     return *queued || kind == TAG_STAGE ? tag >> TAG_NUMBER_SHIFT : 0;
 }
 
