@@ -10,17 +10,20 @@ import lab as laboratory
 import programs
 import pytest
 
-VERSIONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
+VERSIONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
 ATTRIBUTES = ["code.function.name", "code.file.path", "code.line.number"]
 SLOW = "/slow/1?ms=150"
 
 
 def interpreter(version):
-    """The system's, or one of pyenv's."""
+    """The system's, one that is on the PATH, or one of pyenv's."""
     system = Path(os.path.realpath(programs.SYSTEM_PYTHON))
     if system.name == f"python{version}":
         return system
     found = sorted(Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python3"))
+    on_path = shutil.which(f"python{version}")
+    if on_path and os.access(on_path, os.X_OK) and "shims" not in on_path:
+        return Path(on_path)
     return found[-1] if found else pytest.skip(f"Python {version} is not installed")
 
 

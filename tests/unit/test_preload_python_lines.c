@@ -23,7 +23,7 @@ struct version {
     {                                                                                                                              \
         minor, table_##minor, sizeof table_##minor, runs_##minor, sizeof runs_##minor / sizeof *runs_##minor, END_##minor          \
     }
-static const struct version versions[] = {VERSION(8), VERSION(9), VERSION(10), VERSION(11), VERSION(12), VERSION(13)};
+static const struct version versions[] = {VERSION(8), VERSION(9), VERSION(10), VERSION(11), VERSION(12), VERSION(13), VERSION(14)};
 #define VERSIONS (sizeof versions / sizeof *versions)
 
 static void each_instruction_has_the_line_that_python_says(void **state)

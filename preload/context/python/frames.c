@@ -22,6 +22,7 @@ static const struct frames_layout layouts[] = {
     {11, 56, 8, 48, 32, 56, 0, -1, 48, 72, 112, 120, 128, 136, 184, 184, 48, 72},
     {12, 56, 0, 8, 0, 56, 0, 70, 48, 68, 112, 120, 128, 136, 192, 192, 40, 56},
     {13, 72, -1, 8, 0, 56, 0, 70, 48, 68, 112, 120, 128, 136, 200, 200, 40, 56},
+    {14, 72, -1, 8, 0, 56, 0, 74, 48, 68, 112, 120, 128, 136, 208, 208, 40, 56},
 };
 
 static struct frames_layout layout;
@@ -50,7 +51,7 @@ static inline const void *top_of(const void *thread)
 
 static inline bool is_python(const void *frame)
 {
-    return layout.owner < 0 || ((const char *)frame)[layout.owner] != OWNED_BY_INTERPRETER;
+    return layout.owner < 0 || ((const char *)frame)[layout.owner] < OWNED_BY_INTERPRETER;
 }
 
 static inline int32_t instruction_of(const void *frame, const void *code)
@@ -71,7 +72,7 @@ static void walk(const void *frame, struct frames *frames)
         frame = pointer_at(this, layout.back);
         if (!is_python(this))
             continue;
-        const void *code = pointer_at(this, layout.code);
+        const void *code = frames_untagged(pointer_at(this, layout.code));
         const uint32_t flags = word_at(code, layout.flags);
         if (in_coroutine && !(flags & (IN_A_COROUTINE | CODE_GENERATOR)))
             break;

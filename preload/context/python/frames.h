@@ -61,7 +61,12 @@ static inline uint32_t frames_mark(const struct frames_code *code)
 /* Bits of a code object's flags: inspect.CO_*, the same in all versions. */
 enum { CODE_GENERATOR = 0x20, CODE_COROUTINE = 0x80, CODE_ITERABLE_COROUTINE = 0x100, CODE_ASYNC_GENERATOR = 0x200 };
 
-#define OWNED_BY_INTERPRETER 3 /* FRAME_OWNED_BY_CSTACK, 3.12 and 3.13 */
+#define OWNED_BY_INTERPRETER 3 /* and above. 3.12 and 3.13: FRAME_OWNED_BY_CSTACK; 3.14: FRAME_OWNED_BY_INTERPRETER, _CSTACK */
+/* 3.14 keeps in the lowest bits of a reference (_PyStackRef) whether it counts. */
+static inline const void *frames_untagged(const void *reference)
+{
+    return (const void *)((uintptr_t)reference & ~(uintptr_t)7);
+}
 
 /* ---- frames.c ---------------------------------------------------------------------------------------------------------------------------- */
 /* Once, when Python was found. version: of Py_GetVersion. */

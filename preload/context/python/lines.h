@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* minor: of the version, 8 to 13. instruction: in bytes from the first one; before that: the line of the function itself. 0: not known (the
+/* minor: of the version, 8 to 14. instruction: in bytes from the first one; before that: the line of the function itself. 0: not known (the
  * instruction has no line, or the table ends before it). */
 uint32_t lines_of(unsigned minor, const uint8_t *table, size_t len, uint32_t first_line, int32_t instruction);
 

@@ -484,8 +484,8 @@ const char *frames_test(const struct frames_layout *layout, const void *thread, 
             !peek(&instruction, frame + layout->instruction, layout->unit != 0 ? 4 : 8) ||
             (layout->owner >= 0 && !peek(&owner, frame + layout->owner, 1)))
             return "its frames are not found";
-        if (layout->owner < 0 || owner != OWNED_BY_INTERPRETER) {
-            why = test_code(layout, code, instruction);
+        if (layout->owner < 0 || owner < OWNED_BY_INTERPRETER) {
+            why = test_code(layout, frames_untagged(code), instruction);
             *empty = false;
         }
         frame = back;
