@@ -307,14 +307,14 @@ def killed():
 
 
 def daemons_forever():
-    port = serve()
+    port = serve_on(4)
     while True:
         loop_of_requests(port, 1)
 
 
 def exits():
     """os._exit and sys.exit in a thread, with a loop running in the main one."""
-    port = serve()
+    port = serve_on(4)
     child = os.fork()
     if child == 0:
         timer = threading.Timer(0.1, os._exit, (7,))

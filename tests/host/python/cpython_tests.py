@@ -16,7 +16,9 @@ from pathlib import Path
 MODULES = ["test_asyncio", "test_context", "test_contextlib_async", "test_ssl", "test_socket", "test_threading", "test_thread", "test_subprocess",
            "test_concurrent_futures", "test_queue", "test_select", "test_selectors", "test_socketserver", "test_httpservers", "test_httplib",
            "test_urllib2_localnet", "test_signal", "test_fork1", "test_posix"]
-IGNORED = ["*VSOCK*"]  # waits for ever where a virtual machine has the device and nobody behind it
+# What does not come to an end without the library either: sockets of a virtual machine that has the device and nobody behind it; a recursion without
+# bounds that is interrupted after a second, or not, on a busy machine.
+IGNORED = ["*VSOCK*", "test_print_exception_gh_102056"]
 RETRIES = 3
 SECONDS = 900
 
