@@ -26,6 +26,7 @@ enum proto_event_type {
     PROTO_HEAD,  /* the header block is complete: .version, .status (responses), .insert_at and .stream (requests) */
     PROTO_END,   /* last byte of a message: .body_bytes, .interim, .last */
     PROTO_SWITCH, /* the connection speaks another protocol from the next byte on, in both directions; nothing more is reported */
+    PROTO_RESET,  /* of one stream: it ends here, in both directions: .error is the protocol's code */
     PROTO_LOST,   /* these bytes are not this protocol (.why); nothing more is reported, the connection is given up */
 };
 
@@ -43,6 +44,8 @@ enum proto_field {
     PROTO_TRACEPARENT,
     PROTO_TRACESTATE, /* may come in several header lines: each begins a new text; they are joined with commas (W3C 3.3.1) */
     PROTO_UPGRADE,
+    PROTO_CONTENT_TYPE, /* of a request; reported by protocols with streams only */
+    PROTO_RPC_STATUS,   /* of a response: grpc-status */
     /* Of a response: what the program says went wrong. */
     PROTO_ERROR_TEXT,
     /* Variables of a CGI program (RFC 3875 4.1) that stand in where one of the above is missing: */
@@ -61,8 +64,9 @@ struct proto_event {
     uint8_t version; /* HTTP: 10, 11 */
     bool interim;
     uint16_t status;
-    uint8_t field; /* FIELD: enum proto_field */
-    bool more;     /* FIELD */
+    uint8_t field;   /* FIELD: enum proto_field */
+    bool more;       /* FIELD */
+    uint32_t stream; /* which message it is, where a connection has many at once; 0: it has one after the other */
     /* In the bytes of this feed(): first byte (BEGIN), one past the last byte (HEAD, END, SWITCH). Negative where it went by in an earlier
      * one: that a message begins shows at the end of a record's header only. */
     ptrdiff_t offset;
@@ -74,12 +78,16 @@ struct proto_event {
         struct { /* HEAD of a request */
             /* What carries a context (.inject) goes in before this byte, if it has not been sent yet. An offset like the one above. */
             ptrdiff_t insert_at;
-            uint32_t stream; /* for .inject: which message it is, where a connection has many */
+            /* It lies in a frame whose header has its length: that begins at this offset, and is so long now. 0 bytes: it does not. */
+            ptrdiff_t frame_at;
+            uint32_t frame_bytes;
         };
         struct { /* END */
             uint64_t body_bytes;
-            bool last; /* of a response: the server closes the connection next */
+            uint64_t wire_bytes; /* with framing, where a message is not all there is between BEGIN and END; else 0 */
+            bool last;           /* of a response: the server closes the connection next */
         };
+        uint32_t error;  /* RESET */
         const char *why; /* LOST: static text */
     };
 };
@@ -98,6 +106,7 @@ struct proto_ops {
     const char *name;
     uint8_t id; /* enum otshim_protocol */
     uint16_t state_bytes;
+    bool streams;   /* many messages at a time: events carry .stream. The state may be larger than PROTO_STATE_MAX, and bytes are fed once only */
     bool variables; /* its texts are variables: one that comes again takes the place of the former. Else header lines */
     /* Do the first bytes that went in direction dir open this protocol? */
     enum proto_match (*detect)(enum proto_dir dir, const char *bytes, size_t len);

@@ -13,9 +13,10 @@
 #include <string.h>
 
 #define EVENTS_MAX 65536
+#define EVENTS_STATE 61440 /* the largest there is: HTTP/2's */
 
 struct events {
-    _Alignas(16) char state[PROTO_STATE_MAX];
+    _Alignas(16) char state[EVENTS_STATE];
     const struct proto_ops *ops;
     uint64_t fed[2];
     const char *piece; /* the bytes of the present feed() */
@@ -47,7 +48,7 @@ static inline void events_text(struct events *e, const struct proto_event *event
 {
     static const char *const names[PROTO_FIELDS] = {
         "METHOD",     "TARGET",  "HOST",       "USER_AGENT",  "FORWARDED",    "X_FORWARDED_FOR", "X_FORWARDED_PROTO", "TRACEPARENT",
-        "TRACESTATE", "UPGRADE", "ERROR_TEXT", "SCRIPT_NAME", "QUERY_STRING", "SERVER_NAME",     "REMOTE_ADDR",       "SCHEME"};
+        "TRACESTATE", "UPGRADE", "CONTENT_TYPE", "RPC_STATUS", "ERROR_TEXT", "SCRIPT_NAME", "QUERY_STRING", "SERVER_NAME",     "REMOTE_ADDR",       "SCHEME"};
     if ((unsigned)event->field >= PROTO_FIELDS) {
         e->violation = "unknown field";
         return;
@@ -67,7 +68,10 @@ static inline void events_insert_at(struct events *e, const struct proto_event *
     ptrdiff_t len = event->offset - event->insert_at;
     e->insert_at = e->fed[PROTO_REQUEST] + (uint64_t)event->insert_at;
     e->insert_here = event->insert_at >= 0;
-    if (e->ops->variables) {
+    if (e->ops->streams) {
+        if (event->frame_bytes > 0 && (event->insert_at - event->frame_at < 9 || event->insert_at - event->frame_at > 9 + (ptrdiff_t)event->frame_bytes))
+            e->violation = "insert_at is not in its frame";
+    } else if (e->ops->variables) {
         events_printf(e, " id=%u", event->stream);
         if (len < 8 || len > 8 + 255 ||
             (e->insert_here && (e->piece[event->insert_at] != 1 || e->piece[event->insert_at + 1] != 4)))
@@ -94,13 +98,15 @@ static inline void events_sink(void *arg, const struct proto_event *event)
     e->last_offset[dir] = at;
     if (event->type != PROTO_FIELD && event->type != PROTO_LOST && e->text_open[dir])
         e->violation = "a text was not ended";
-    if (event->type == PROTO_BEGIN ? e->in_message[dir]++ : event->type != PROTO_LOST && !e->in_message[dir])
+    if (!e->ops->streams && (event->type == PROTO_BEGIN ? e->in_message[dir]++ : event->type != PROTO_LOST && !e->in_message[dir]))
         e->violation = "BEGIN and END do not pair";
     if (event->type == PROTO_BEGIN || e->printed_dir != (int)dir)
         events_printf(e, "%s%s", e->len ? " " : "", dir == PROTO_REQUEST ? ">" : "<");
     else if (event->type != PROTO_FIELD || !e->text_open[dir])
         events_printf(e, " ");
     e->printed_dir = (int)dir;
+    if (e->ops->streams && event->type != PROTO_LOST)
+        events_printf(e, "%u:", event->stream);
     switch (event->type) {
     case PROTO_BEGIN: events_printf(e, "BEGIN@%llu", (unsigned long long)at); break;
     case PROTO_FIELD: events_text(e, event); break;
@@ -116,6 +122,7 @@ static inline void events_sink(void *arg, const struct proto_event *event)
         events_printf(e, "END@%llu body=%llu%s%s", (unsigned long long)at, (unsigned long long)event->body_bytes,
                       event->interim ? " interim" : "", event->last ? " last" : "");
         break;
+    case PROTO_RESET: events_printf(e, "RESET@%llu %u", (unsigned long long)at, event->error); break;
     case PROTO_SWITCH:
         e->over = true;
         events_printf(e, "SWITCH@%llu", (unsigned long long)at);
