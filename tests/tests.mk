@@ -24,7 +24,7 @@ UNIT_EXPORTER := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard test
 
 $(UNIT_PRELOAD): $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libpreload.a
 	@mkdir -p $(@D)
-	$(CC) $(COMMON) -D_GNU_SOURCE -Ipreload $(CFLAGS) $< $(BUILD)/libpreload.a -lcmocka -lpthread -ldl -o $@
+	$(CC) $(COMMON) -D_GNU_SOURCE -Ipreload $(CFLAGS) $< $(BUILD)/libpreload.a $(if $(findstring http2,$@),-lnghttp2) -lcmocka -lpthread -ldl -o $@
 $(UNIT_EXPORTER): $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libexporter.a
 	@mkdir -p $(@D)
 	$(CC) $(EXPORTER_CFLAGS) $(CFLAGS) $< $(BUILD)/libexporter.a -lcmocka $(EXPORTER_LIBS) -o $@

@@ -6,7 +6,7 @@
 #include "trace/draft.h"
 #include <otshim/record.h>
 
-#define FACTS_KEYS 25
+#define FACTS_KEYS 27
 
 /* Bytes of the record (or of something derived from it): not terminated, any content. `at` is never NULL. */
 struct bytes {
@@ -57,6 +57,9 @@ void ends_describe(struct making *m);
 const char *ends_error_name(struct draft *draft, int error);
 /* "connection refused", "Name or service not known". */
 const char *ends_error_words(struct draft *draft, int error);
+
+/* ---- rpc.c: what http_describe() has said is a gRPC call, if it is one */
+void rpc_describe(struct making *m);
 
 /* ---- http.c, url.c -------------------------------------------------------------------------------------------------------------------- */
 void http_describe(struct making *m);

@@ -105,7 +105,7 @@ static void describe_version(struct making *m)
     const struct otshim_span_rec *rec = m->facts->rec;
     draft_string(m->draft, "network.protocol.name", is_fastcgi(rec) ? "fastcgi" : "http");
     if (rec->version != 0)
-        draft_string(m->draft, "network.protocol.version", rec->version == 10 ? "1.0" : "1.1");
+        draft_string(m->draft, "network.protocol.version", rec->version == 10 ? "1.0" : rec->version == 20 ? "2" : "1.1");
 }
 
 static void describe_sizes(struct making *m)

@@ -150,6 +150,7 @@ void span_describe(struct making *m)
     case OTSHIM_SPAN_CLIENT:
         m->span.kind = rec->kind == OTSHIM_SPAN_SERVER ? SPAN_KIND_SERVER : SPAN_KIND_CLIENT;
         http_describe(m);
+        rpc_describe(m);
         break;
     case OTSHIM_SPAN_DNS: describe_dns(m); break;
     case OTSHIM_SPAN_TLS_HANDSHAKE: describe_tls(m); break;

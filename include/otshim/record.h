@@ -140,6 +140,8 @@ enum otshim_attr_key {
     OTSHIM_ATTR_TLS_CIPHER = 22,
     OTSHIM_ATTR_TLS_SERVER_NAME = 23, /* SNI */
     OTSHIM_ATTR_TLS_ALPN = 24,        /* the protocol agreed upon */
+    OTSHIM_ATTR_CONTENT_TYPE = 25,    /* of a request; HTTP/2 only */
+    OTSHIM_ATTR_RPC_STATUS = 26,      /* grpc-status, a number in text */
 };
 
 static inline uint32_t otshim_attr_size(uint32_t len)

@@ -8,6 +8,7 @@
 #include "conn/exchange.h"
 #include "conn/flow.h"
 #include "conn/inject.h"
+#include "conn/streams.h"
 #include "conn/tls.h"
 #include "context/turn.h"
 #include "span/span.h"
@@ -48,6 +49,8 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     memset(&conn->origin, 0, sizeof conn->origin);
     memset(conn->last_owner, 0, sizeof conn->last_owner);
     memset(&conn->parse, 0, offsetof(struct conn_parse, carry));
+    conn->parse.ahead = conn->parse.prepaid = 0;
+    conn->parse.large = NULL;
     atomic_store_explicit(&conn->connect, CONN_CONNECTED, memory_order_relaxed);
     atomic_store_explicit(&conn->debt, NULL, memory_order_relaxed);
     atomic_store_explicit(&conn->phase, CONN_DETECT, memory_order_relaxed);
@@ -65,6 +68,7 @@ void conn_finish_locked(struct conn *conn)
     connect_call_end(conn);
     inject_drop_debt(conn);
     tls_conn_finished(conn);
+    streams_end(conn);
     if (conn->runtime != NULL && !conn->is_plain)
         runtime_conn_free(conn->runtime);
     conn->runtime = NULL;

@@ -153,6 +153,8 @@ static const uint16_t field_max[PROTO_FIELDS] = {
     [PROTO_TRACEPARENT] = OTSHIM_HEADER_MAX,
     [PROTO_TRACESTATE] = OTSHIM_TRACESTATE_MAX,
     [PROTO_UPGRADE] = OTSHIM_HEADER_MAX,
+    [PROTO_CONTENT_TYPE] = OTSHIM_METHOD_MAX,
+    [PROTO_RPC_STATUS] = OTSHIM_METHOD_MAX,
     [PROTO_ERROR_TEXT] = OTSHIM_TEXT_MAX,
     [PROTO_SCRIPT_NAME] = OTSHIM_TARGET_MAX,
     [PROTO_QUERY_STRING] = OTSHIM_TARGET_MAX,
@@ -424,6 +426,8 @@ static void unlink_exchange(struct conn *conn, struct exchange *exchange)
 /* What was cut off is counted as far as it came. */
 static void close_counts(struct conn *conn, struct exchange *exchange)
 {
+    if (exchange->stream != 0)
+        return; /* positions in the connection say nothing of a stream */
     if (exchange->request_bytes == 0)
         exchange->request_bytes = conn->parse.position[PROTO_REQUEST] - exchange->request_from;
     if (exchange->response_begun && exchange->response_bytes == 0)
@@ -442,6 +446,8 @@ static void write_span(struct conn *conn, struct exchange *exchange, struct otsh
         [PROTO_X_FORWARDED_PROTO] = OTSHIM_ATTR_X_FORWARDED_PROTO,
         [PROTO_TRACESTATE] = OTSHIM_ATTR_TRACESTATE,
         [PROTO_UPGRADE] = OTSHIM_ATTR_UPGRADE,
+        [PROTO_CONTENT_TYPE] = OTSHIM_ATTR_CONTENT_TYPE,
+        [PROTO_RPC_STATUS] = OTSHIM_ATTR_RPC_STATUS,
         [PROTO_ERROR_TEXT] = OTSHIM_ATTR_ERROR_TEXT,
     };
     struct span_attr attrs[PROTO_FIELDS + 3 + CALL_SITE_ATTRS];

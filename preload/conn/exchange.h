@@ -38,7 +38,8 @@ struct exchange {
     bool reused;
     bool response_begun;
     bool truncated;
-    bool variables; /* of the protocol (proto.h) */
+    uint32_t stream; /* protocols with streams: its number; else 0 */
+    bool variables;  /* of the protocol (proto.h) */
     uint16_t status;
     struct ctx ctx;   /* the span's own: what calls made for an inbound request go under, what an outbound request carries */
     struct ctx owner; /* outbound: for whom it was made */

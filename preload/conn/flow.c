@@ -6,6 +6,7 @@
 #include "base/raw.h"
 #include "conn/defer.h"
 #include "conn/exchange.h"
+#include "conn/streams.h"
 #include "conn/tls.h"
 #include "context/turn.h"
 #include "span/span.h"
@@ -95,7 +96,8 @@ static void on_request(struct flow *flow, const struct proto_event *event)
             /* A piece before this one may hold it: still before us, if it is one of this call. */
             ptrdiff_t at = (ptrdiff_t)flow->base + event->insert_at;
             if (at >= 0 && flow->insertions < FLOW_INSERTIONS)
-                flow->insertion[flow->insertions++] = (struct flow_insertion){(size_t)at, event->stream, exchange};
+                flow->insertion[flow->insertions++] =
+                    (struct flow_insertion){.at = (size_t)at, .stream = event->stream, .exchange = exchange};
         }
     } else if (event->type == PROTO_END) {
         exchange->request_bytes = flow->position + (uint64_t)event->offset - exchange->request_from;
@@ -202,6 +204,8 @@ static void on_event(void *arg, const struct proto_event *event)
         conn_pass_locked(flow->conn, OTSHIM_END_LOST, 0);
     } else if (event->type == PROTO_SWITCH) {
         on_switch(flow);
+    } else if (flow->conn->parse.proto->streams) {
+        streams_event(flow, event);
     } else if (event->dir == PROTO_REQUEST) {
         on_request(flow, event);
     } else {
@@ -231,15 +235,43 @@ static const struct proto_ops *detect(const char *bytes, size_t len, bool *maybe
     return NULL;
 }
 
+/* The server speaks first: with streams it may. */
+static const struct proto_ops *detect_server(const char *bytes, size_t len)
+{
+    for (const struct proto_ops *const *at = proto_table; *at != NULL; at++)
+        if ((*at)->streams && (*at)->detect(PROTO_RESPONSE, bytes, len) == PROTO_YES)
+            return *at;
+    return NULL;
+}
+
+/* The parser's state is set up; false: there is no memory for it. */
+static bool begin_parsing(struct conn *conn, const struct proto_ops *proto)
+{
+    struct conn_parse *parse = &conn->parse;
+    if (proto->streams && !streams_begin(conn)) {
+        span_count(OTSHIM_COUNT_CONN_POOL_FULL);
+        atomic_store_explicit(&conn->phase, CONN_PASS, memory_order_relaxed);
+        return false;
+    }
+    parse->proto = proto;
+    if (!proto->streams)
+        memset(parse->state, 0, proto->state_bytes);
+    proto->init(parse_state(parse));
+    atomic_store_explicit(&conn->phase, CONN_PARSE, memory_order_relaxed);
+    return true;
+}
+
 /* The protocol, if the bytes are to be parsed now: it is known, and the carry has been fed. NULL: they are not. */
 static const struct proto_ops *detect_locked(struct flow *flow, const char *bytes, size_t len)
 {
     struct conn *conn = flow->conn;
     struct conn_parse *parse = &conn->parse;
     char head[2 * CONN_CARRY];
-    if (flow->dir != PROTO_REQUEST) { /* the server speaks first: none of ours does */
-        unknown_protocol(conn);
-        return NULL;
+    if (flow->dir != PROTO_REQUEST) {
+        const struct proto_ops *server = detect_server(bytes, len);
+        if (server == NULL)
+            unknown_protocol(conn);
+        return server != NULL && begin_parsing(conn, server) ? server : NULL;
     }
     size_t take = len < CONN_CARRY ? len : CONN_CARRY;
     memcpy(head, parse->carry, parse->carry_len);
@@ -263,17 +295,15 @@ static const struct proto_ops *detect_locked(struct flow *flow, const char *byte
         }
         return NULL;
     }
-    parse->proto = proto;
-    memset(parse->state, 0, proto->state_bytes);
-    proto->init(parse->state);
-    atomic_store_explicit(&conn->phase, CONN_PARSE, memory_order_relaxed);
+    if (!begin_parsing(conn, proto))
+        return NULL;
     if (parse->carry_len > 0) {
         struct flow_insertion *insertion = flow->insertion;
         size_t carried = parse->carry_len;
         parse->carry_len = 0;
         flow->position = parse->position[PROTO_REQUEST] - carried;
         flow->insertion = NULL; /* these bytes are gone */
-        proto->feed(parse->state, PROTO_REQUEST, head, carried, on_event, flow);
+        proto->feed(parse_state(parse), PROTO_REQUEST, head, carried, on_event, flow);
         flow->insertion = insertion;
     }
     return proto;
@@ -292,7 +322,7 @@ void flow_feed_locked(struct flow *flow, enum proto_dir dir, const char *bytes, 
         return;
     flow->position = parse->position[dir];
     parse->position[dir] += len;
-    proto->feed(parse->state, dir, bytes, len, on_event, flow);
+    proto->feed(parse_state(parse), dir, bytes, len, on_event, flow);
 }
 
 void flow_skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
@@ -309,7 +339,7 @@ void flow_skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
     flow->dir = dir;
     parse->position[dir] += len;
     flow->position = parse->position[dir]; /* there are no offsets in bytes that nobody saw: a message ends with the last of them */
-    parse->proto->skip(parse->state, dir, len, on_event, flow);
+    parse->proto->skip(parse_state(parse), dir, len, on_event, flow);
 }
 
 /* Which errors of a read or write mean that the connection is over? The others are about the call. */
@@ -459,14 +489,16 @@ static void end_of_stream(struct flow *flow)
     if (conn->role == CONN_INBOUND) {
         /* The peer may have shut down its sending side only: what is complete can still be answered. */
         if (parsed)
-            parse->proto->eof(parse->state, PROTO_REQUEST, on_event, flow);
-        if (conn->newest != NULL && parse->request_open)
+            parse->proto->eof(parse_state(parse), PROTO_REQUEST, on_event, flow);
+        if (parsed && parse->proto->streams)
+            exchange_end_all(conn, OTSHIM_END_PEER_CLOSED, 0); /* open streams end with the connection */
+        else if (conn->newest != NULL && parse->request_open)
             exchange_end(conn, conn->newest, OTSHIM_END_PEER_CLOSED, 0, flow_now(flow), NULL);
         return;
     }
     flow->position = parse->position[PROTO_RESPONSE];
     if (parsed)
-        parse->proto->eof(parse->state, PROTO_RESPONSE, on_event, flow);
+        parse->proto->eof(parse_state(parse), PROTO_RESPONSE, on_event, flow);
     while (conn->oldest != NULL)
         end_with_stack(flow, conn->oldest, OTSHIM_END_PEER_CLOSED, 0);
     connect_call_end(conn);
@@ -616,7 +648,7 @@ void flow_send_closed_locked(struct conn *conn)
     if (atomic_load_explicit(&conn->phase, memory_order_relaxed) != CONN_PARSE)
         return;
     flow.position = parse->position[dir];
-    parse->proto->eof(parse->state, dir, on_event, &flow);
+    parse->proto->eof(parse_state(parse), dir, on_event, &flow);
     if (conn->role == CONN_INBOUND)
         exchange_end_all(conn, OTSHIM_END_LOCAL_CLOSED, 0);
 }

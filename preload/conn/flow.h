@@ -61,6 +61,9 @@ struct flow_insertion {
     size_t at;
     uint32_t stream; /* proto.h */
     struct exchange *exchange;
+    /* The header of the frame that it goes into, and how long that is (proto.h); protocols with streams only. */
+    size_t frame_at;
+    uint32_t frame_bytes;
 };
 
 struct flow {

@@ -25,6 +25,7 @@
 #include "base/raw.h"
 #include "conn/defer.h"
 #include "conn/exchange.h"
+#include "conn/streams.h"
 #include "interpose/real.h"
 #include "span/span.h"
 #include <errno.h>
@@ -125,7 +126,7 @@ static void pay_at_once(int fd, const char *bytes, size_t len)
     }
 }
 
-static void owe(const struct watch *watch, const char *bytes, size_t len)
+void inject_owe(const struct watch *watch, const char *bytes, size_t len)
 {
     struct debt *debt = pool_get(&debts);
     if (debt == NULL) {
@@ -163,12 +164,14 @@ struct ahead {
     char text[LINES_BYTES];
 };
 
+/* Those with streams are not looked at ahead this way. */
 static void parse_copy(struct conn_parse *to, const struct conn_parse *from)
 {
-    memcpy(to, from, offsetof(struct conn_parse, state) + (from->proto != NULL ? from->proto->state_bytes : 0));
+    memcpy(to, from,
+           offsetof(struct conn_parse, state) + (from->proto != NULL && from->large == NULL ? from->proto->state_bytes : 0));
 }
 
-static size_t format_line(const struct proto_ops *proto, const struct flow_insertion *insertion, char *out, size_t room)
+size_t inject_format(const struct proto_ops *proto, const struct flow_insertion *insertion, char *out, size_t room)
 {
     const struct ctx *ctx = &insertion->exchange->ctx;
     char parent[TRACEPARENT_LEN], state[OTSHIM_TRACESTATE_MAX];
@@ -184,7 +187,7 @@ static void format_lines(struct ahead *ahead, const struct flow *flow, const str
 {
     size_t used = 0;
     for (unsigned i = 0; i < flow->insertions; i++) {
-        size_t len = format_line(flow->conn->parse.proto, &insertion[i], ahead->text + used, LINES_BYTES - used);
+        size_t len = inject_format(flow->conn->parse.proto, &insertion[i], ahead->text + used, LINES_BYTES - used);
         if (len == 0)
             return;
         insertion[i].exchange->injected = true;
@@ -242,6 +245,8 @@ static void roll_back(struct conn *conn, const struct ahead *ahead)
     struct exchange *begun = ahead->newest != NULL ? ahead->newest->next : conn->oldest;
     atomic_store_explicit(&conn->phase, ahead->phase, memory_order_relaxed);
     conn->role = ahead->role;
+    if (ahead->parse.large == NULL)
+        streams_end(conn); /* a preface in two pieces, of which the second did not go out */
     parse_copy(&conn->parse, &ahead->parse);
     conn->newest = ahead->newest;
     if (ahead->newest != NULL) {
@@ -397,7 +402,7 @@ static ssize_t send_woven(const struct watch *watch, const struct output *output
     int error = errno;
     ahead->lines_out = line + (line_sent > 0);
     if (line_sent > 0)
-        owe(watch, ahead->line[line].text + line_sent, ahead->line[line].len - line_sent);
+        inject_owe(watch, ahead->line[line].text + line_sent, ahead->line[line].len - line_sent);
     errno = error;
     if (sent <= 0 || taken > 0)
         return sent <= 0 ? sent : (ssize_t)taken;
@@ -451,6 +456,8 @@ static __attribute__((noinline)) ssize_t output_request(const struct watch *watc
         return output->plain(output);
     if (!watch_lock(watch))
         return output_busy(watch, output, iov, iovcnt);
+    if (streams_detect(watch->conn, iov, iovcnt))
+        return streams_output(watch, output, iov, iovcnt);
     if (watch->conn->parse.request_open &&
         !watch->conn->parse.in_head) { /* content: nothing to put in, nothing that a response depends on */
         conn_unlock(watch->conn);

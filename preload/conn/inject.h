@@ -30,6 +30,13 @@ struct output {
 /* Makes the call, watched. Result and errno are those of the call as the program made it. */
 ssize_t inject_output(const struct watch *watch, const struct output *output);
 
+/* The context of an insertion's exchange as its protocol carries it. With the lock. Bytes; 0: there is no room. */
+size_t inject_format(const struct proto_ops *proto, const struct flow_insertion *insertion, char *out, size_t room);
+
+/* These bytes go out before anything else does. At most INJECT_DEBT_MAX of them. Without the lock. */
+#define INJECT_DEBT_MAX 1020u
+void inject_owe(const struct watch *watch, const char *bytes, size_t len);
+
 /* Sends what is left of a line of ours, before anything else may be sent on this connection (by sendfile or splice, too). 0, or -1 with
  * the errno that the program's own call would have got. */
 int inject_settle(const struct watch *watch, int flags);

@@ -56,7 +56,7 @@ struct exchange;
 /* A piece of a traceparent line that the kernel did not take: it goes out before anything else does (inject.c). */
 struct debt {
     uint16_t len, sent;
-    char bytes[1020];
+    char bytes[1020]; /* INJECT_DEBT_MAX */
 };
 
 /* For whom did the thread work that sent these bytes? */
@@ -87,8 +87,16 @@ struct conn_parse {
     bool response_open;
     uint32_t served; /* requests begun */
     char carry[CONN_CARRY];
+    uint64_t ahead; /* protocols with streams: bytes of the program's that were fed and not yet taken by the kernel */
+    size_t prepaid; /* ... that have gone out with a debt and are still to come from the program: 1 or 0 */
+    void *large;    /* ... and their state (conn/streams.h) */
     _Alignas(8) unsigned char state[PROTO_STATE_MAX];
 };
+
+static inline void *parse_state(struct conn_parse *parse)
+{
+    return parse->large != NULL ? parse->large : parse->state;
+}
 
 struct conn {
     struct fd_object object;

@@ -388,11 +388,22 @@ static void http2_eof(void *state, enum proto_dir dir, proto_sink sink, void *si
     (void)state, (void)dir, (void)sink, (void)sink_arg;
 }
 
+/* 3.4: a server's first frame is SETTINGS, and it need not wait for the client's preface. */
+static enum proto_match detect_server(const char *bytes, size_t len)
+{
+    static const uint8_t rest[6] = {SETTINGS};
+    const uint8_t *b = (const uint8_t *)bytes;
+    bool fits = len >= HTTP2_FRAME_HEADER && b[0] == 0 && b[1] == 0 && b[2] % 6 == 0 && memcmp(b + 3, rest, sizeof rest) == 0;
+    return fits ? PROTO_YES : PROTO_NO;
+}
+
 static enum proto_match http2_detect(enum proto_dir dir, const char *bytes, size_t len)
 {
     static const char preface[] = HTTP2_PREFACE;
     size_t n = len < sizeof preface - 1 ? len : sizeof preface - 1;
-    if (dir != PROTO_REQUEST || memcmp(bytes, preface, n) != 0)
+    if (dir == PROTO_RESPONSE)
+        return detect_server(bytes, len);
+    if (memcmp(bytes, preface, n) != 0)
         return PROTO_NO;
     return n >= 16 ? PROTO_YES : PROTO_MAYBE;
 }

@@ -47,8 +47,9 @@ static inline void events_printf(struct events *e, const char *format, ...)
 static inline void events_text(struct events *e, const struct proto_event *event)
 {
     static const char *const names[PROTO_FIELDS] = {
-        "METHOD",     "TARGET",  "HOST",       "USER_AGENT",  "FORWARDED",    "X_FORWARDED_FOR", "X_FORWARDED_PROTO", "TRACEPARENT",
-        "TRACESTATE", "UPGRADE", "CONTENT_TYPE", "RPC_STATUS", "ERROR_TEXT", "SCRIPT_NAME", "QUERY_STRING", "SERVER_NAME",     "REMOTE_ADDR",       "SCHEME"};
+        "METHOD",       "TARGET",      "HOST",        "USER_AGENT",   "FORWARDED",  "X_FORWARDED_FOR", "X_FORWARDED_PROTO",
+        "TRACEPARENT",  "TRACESTATE",  "UPGRADE",     "CONTENT_TYPE", "RPC_STATUS", "ERROR_TEXT",      "SCRIPT_NAME",
+        "QUERY_STRING", "SERVER_NAME", "REMOTE_ADDR", "SCHEME"};
     if ((unsigned)event->field >= PROTO_FIELDS) {
         e->violation = "unknown field";
         return;
@@ -69,7 +70,8 @@ static inline void events_insert_at(struct events *e, const struct proto_event *
     e->insert_at = e->fed[PROTO_REQUEST] + (uint64_t)event->insert_at;
     e->insert_here = event->insert_at >= 0;
     if (e->ops->streams) {
-        if (event->frame_bytes > 0 && (event->insert_at - event->frame_at < 9 || event->insert_at - event->frame_at > 9 + (ptrdiff_t)event->frame_bytes))
+        if (event->frame_bytes > 0 &&
+            (event->insert_at - event->frame_at < 9 || event->insert_at - event->frame_at > 9 + (ptrdiff_t)event->frame_bytes))
             e->violation = "insert_at is not in its frame";
     } else if (e->ops->variables) {
         events_printf(e, " id=%u", event->stream);

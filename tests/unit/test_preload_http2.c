@@ -36,7 +36,8 @@ static void sink(void *arg, const struct proto_event *event)
     switch (event->type) {
     case PROTO_BEGIN: s->begun[event->dir]++; break;
     case PROTO_FIELD:
-        strncat(s->text[event->field], s->text[event->field][0] != '\0' ? "," : "", 1);
+        if (s->text[event->field][0] != '\0')
+            strcat(s->text[event->field], ",");
         strncat(s->text[event->field], event->bytes, event->len);
         break;
     case PROTO_HEAD:
@@ -71,8 +72,8 @@ struct end {
 static struct http2 *parser;
 static size_t body_left[2][STREAMS * 2];
 
-static ssize_t read_body(nghttp2_session *session, int32_t stream, uint8_t *buf, size_t length, uint32_t *flags, nghttp2_data_source *source,
-                         void *user)
+static ssize_t read_body(nghttp2_session *session, int32_t stream, uint8_t *buf, size_t length, uint32_t *flags,
+                         nghttp2_data_source *source, void *user)
 {
     (void)session, (void)source;
     struct end *end = user;
@@ -93,8 +94,8 @@ static ssize_t pad(nghttp2_session *session, const nghttp2_frame *frame, size_t 
     return (ssize_t)(frame->hd.length + (roll(3) == 0 && room > 0 ? roll((unsigned)(room < 200 ? room : 200)) : 0));
 }
 
-static int no_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len, const uint8_t *value,
-                     size_t value_len, uint8_t flags, void *user)
+static int no_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
+                     const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
     (void)session, (void)frame, (void)name, (void)name_len, (void)value, (void)value_len, (void)flags, (void)user;
     return 0;
@@ -147,9 +148,14 @@ static void submit(struct end *client, unsigned i, size_t body)
     memset(fill, 'f', sizeof fill);
     fill[roll(sizeof fill)] = '\0';
     fill[sizeof fill - 1] = '\0';
-    nghttp2_nv nv[] = {NV(":method", body ? "POST" : "GET"), NV(":scheme", "https"),      NV(":authority", "example.test"),
-                       NV(":path", paths[i]),                NV("user-agent", agents[i]), NV("accept", "*/*"),
-                       NV(fill_name, fill),                  NV("cookie", fill)};
+    nghttp2_nv nv[] = {NV(":method", body ? "POST" : "GET"),
+                       NV(":scheme", "https"),
+                       NV(":authority", "example.test"),
+                       NV(":path", paths[i]),
+                       NV("user-agent", agents[i]),
+                       NV("accept", "*/*"),
+                       NV(fill_name, fill),
+                       NV("cookie", fill)};
     nv[roll(2) ? 7 : 6].flags = NGHTTP2_NV_FLAG_NO_INDEX;
     nghttp2_data_provider data = {.read_callback = read_body};
     int32_t id = 1 + 2 * (int32_t)i;
@@ -275,9 +281,10 @@ static void hpack_said(void *arg, enum hpack_name name, const char *value, size_
 
 static enum hpack_name known(const char *name, size_t len)
 {
-    static const char *const names[] = {":method", ":scheme", ":authority", ":path", ":status", ":protocol", "host", "user-agent", "content-type",
-                                        "forwarded", "x-forwarded-for", "x-forwarded-proto", "traceparent", "tracestate", "grpc-status",
-                                        "grpc-message"};
+    static const char *const names[] = {
+        ":method",     ":scheme",    ":authority",   ":path",       ":status",         ":protocol",
+        "host",        "user-agent", "content-type", "forwarded",   "x-forwarded-for", "x-forwarded-proto",
+        "traceparent", "tracestate", "grpc-status",  "grpc-message"};
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
         if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0)
             return (enum hpack_name)(i + 1);
@@ -297,7 +304,8 @@ static bool inflate(nghttp2_hd_inflater *inflater, const char *bytes, size_t len
         at += n;
         len -= (size_t)n;
         if (flags & NGHTTP2_HD_INFLATE_EMIT)
-            hpack_said(out, known((const char *)nv.name, nv.namelen), (const char *)nv.value, nv.valuelen, nv.valuelen > HPACK_VALUE_MAX);
+            hpack_said(out, known((const char *)nv.name, nv.namelen), (const char *)nv.value, nv.valuelen,
+                       nv.valuelen > HPACK_VALUE_MAX);
         if (flags & NGHTTP2_HD_INFLATE_FINAL) {
             nghttp2_hd_inflate_end_headers(inflater);
             return len == 0;
@@ -381,25 +389,35 @@ struct made_up {
     size_t len[2];
     const char *events;
 };
-#define BOTH(client, server) {client, server}, {sizeof(client) - 1, sizeof(server) - 1}
+#define BOTH(client, server)                                                                                                       \
+    {client, server},                                                                                                              \
+    {                                                                                                                              \
+        sizeof(client) - 1, sizeof(server) - 1                                                                                     \
+    }
 
 static const struct made_up made_up[] = {
     {"get", BOTH(PREFACE FRAME("\x06", "\x01", "\x05", "\x01") SIMPLE_GET, FRAME("\x01", "\x01", "\x05", "\x01") "\x88"),
-     ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@39 2.0 1:END@39 body=0 <1:BEGIN@9 1:HEAD@10 2.0 200 1:END@10 body=0"},
+     ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@39 2.0 1:END@39 body=0 <1:BEGIN@9 1:HEAD@10 2.0 200 1:END@10 "
+     "body=0"},
     {"two at once, answered in the other order",
      BOTH(PREFACE FRAME("\x06", "\x01", "\x05", "\x01") SIMPLE_GET FRAME("\x04", "\x01", "\x05", "\x03") "\x83\x85\x87\xbe",
-          FRAME("\x01", "\x01", "\x05", "\x03") "\x8d" FRAME("\x01", "\x01", "\x04", "\x01") "\x88" FRAME("\x02", "\x00", "\x01", "\x01") "hi"),
-     ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@39 2.0 1:END@39 body=0 >3:BEGIN@48 3:METHOD='POST' 3:TARGET='/index.html' "
-     "3:HOST='h' 3:HEAD@52 2.0 3:END@52 body=0 <3:BEGIN@9 3:HEAD@10 2.0 404 3:END@10 body=0 <1:BEGIN@19 1:HEAD@20 2.0 200 1:END@31 body=2"},
+          FRAME("\x01", "\x01", "\x05", "\x03") "\x8d" FRAME("\x01", "\x01", "\x04", "\x01") "\x88" FRAME("\x02", "\x00", "\x01",
+                                                                                                          "\x01") "hi"),
+     ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@39 2.0 1:END@39 body=0 >3:BEGIN@48 3:METHOD='POST' "
+     "3:TARGET='/index.html' "
+     "3:HOST='h' 3:HEAD@52 2.0 3:END@52 body=0 <3:BEGIN@9 3:HEAD@10 2.0 404 3:END@10 body=0 <1:BEGIN@19 1:HEAD@20 2.0 200 1:END@31 "
+     "body=2"},
     {"padding, priority, CONTINUATION",
-     BOTH(PREFACE FRAME("\x0a", "\x01", "\x29", "\x01") "\x02\0\0\0\0\x10\x82\x84\0\0" FRAME("\x04", "\x09", "\x04", "\x01") "\x87\x41\x01h", ""),
+     BOTH(PREFACE FRAME("\x0a", "\x01", "\x29", "\x01") "\x02\0\0\0\0\x10\x82\x84\0\0" FRAME("\x04", "\x09", "\x04",
+                                                                                             "\x01") "\x87\x41\x01h",
+          ""),
      ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@56 2.0 1:END@56 body=0"},
     {"gRPC: trailers say how it went",
      BOTH(PREFACE FRAME("\x06", "\x01", "\x05", "\x01") SIMPLE_GET,
           FRAME("\x01", "\x01", "\x04", "\x01") "\x88" FRAME("\x0f", "\x01", "\x05", "\x01") "\x00\x0bgrpc-status\x01\x35"),
-     ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@39 2.0 1:END@39 body=0 <1:BEGIN@9 1:HEAD@10 2.0 200 1:RPC_STATUS='5' 1:END@34 body=0"},
-    {"reset",
-     BOTH(PREFACE FRAME("\x06", "\x01", "\x05", "\x01") SIMPLE_GET, FRAME("\x04", "\x03", "\x00", "\x01") "\0\0\0\x08"),
+     ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@39 2.0 1:END@39 body=0 <1:BEGIN@9 1:HEAD@10 2.0 200 "
+     "1:RPC_STATUS='5' 1:END@34 body=0"},
+    {"reset", BOTH(PREFACE FRAME("\x06", "\x01", "\x05", "\x01") SIMPLE_GET, FRAME("\x04", "\x03", "\x00", "\x01") "\0\0\0\x08"),
      ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@39 2.0 1:END@39 body=0 <1:RESET@13 8"},
     {"a frame between those of a block",
      BOTH(PREFACE FRAME("\x02", "\x01", "\x01", "\x01") "\x82\x84" FRAME("\x00", "\x04", "\x00", "\x00"), ""),
@@ -409,7 +427,8 @@ static const struct made_up made_up[] = {
     {"a push promise is read for its table only",
      BOTH(PREFACE FRAME("\x06", "\x01", "\x05", "\x01") SIMPLE_GET,
           FRAME("\x08", "\x05", "\x04", "\x01") "\0\0\0\x02\x82\x84\x87\x81" FRAME("\x01", "\x01", "\x05", "\x01") "\x88"),
-     ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@39 2.0 1:END@39 body=0 <1:BEGIN@26 1:HEAD@27 2.0 200 1:END@27 body=0"},
+     ">1:BEGIN@33 1:METHOD='GET' 1:TARGET='/' 1:HOST='h' 1:HEAD@39 2.0 1:END@39 body=0 <1:BEGIN@26 1:HEAD@27 2.0 200 1:END@27 "
+     "body=0"},
 };
 
 static void test_made_up(void **state)
@@ -441,6 +460,10 @@ static void test_detect(void **state)
         assert_int_equal(http2_ops.detect(PROTO_REQUEST, preface, n), n >= 16 ? PROTO_YES : PROTO_MAYBE);
     assert_int_equal(http2_ops.detect(PROTO_REQUEST, "PRIX", 4), PROTO_NO);
     assert_int_equal(http2_ops.detect(PROTO_RESPONSE, preface, 24), PROTO_NO);
+    /* a server that speaks first */
+    assert_int_equal(http2_ops.detect(PROTO_RESPONSE, "\0\0\x12\x04\0\0\0\0\0", 9), PROTO_YES);
+    assert_int_equal(http2_ops.detect(PROTO_RESPONSE, "\0\0\x11\x04\0\0\0\0\0", 9), PROTO_NO);
+    assert_int_equal(http2_ops.detect(PROTO_RESPONSE, "\0\0\x12\x04\0\0\0\0\x01", 9), PROTO_NO);
 }
 
 /* What goes in at insert_at, with the frame's length adjusted, is read by nghttp2 as one more field. */

@@ -23,6 +23,7 @@ compile() {
 compile "$here/matrix.c" -o "$tmp/matrix"
 compile "$here/inject.c" -o "$tmp/inject" -ldl
 compile "$here/life.c" -o "$tmp/life" -lpthread
+compile "$here/streams.c" -o "$tmp/streams" -lnghttp2 -ldl
 compile -shared -fPIC "$here/short.c" -o "$tmp/short.so" -ldl
 
 # ---- every call, bare and preloaded: the same results and errnos ----------------------------------------------------------------------
@@ -50,6 +51,14 @@ for mode in tcp unix tcp-short unix-short tcp-partial unix-partial fastcgi-tcp f
         fail "inject $mode" "$(grep FAIL "$tmp/out" || echo "ended with $?")"
     fi
 done
+
+# ---- HTTP/2: cut at every byte --------------------------------------------------------------------------------------------------------
+if ! LD_PRELOAD=$tmp/short.so timeout 60 "$tmp/streams" 0 >"$tmp/out" 2>&1; then
+    fail "http2" "the bare run failed: $(tail -1 "$tmp/out")"
+else
+    LD_PRELOAD="$lib $tmp/short.so" timeout 120 "$tmp/streams" 1 >"$tmp/out" 2>&1 || failed=1
+    head -50 "$tmp/out"
+fi
 
 # ---- descriptors ----------------------------------------------------------------------------------------------------------------------------
 for case in $("$tmp/life"); do
