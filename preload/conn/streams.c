@@ -154,7 +154,7 @@ bool streams_detect(const struct conn *conn, const struct iovec *iov, size_t iov
     if (conn->parse.proto != NULL)
         return conn->parse.proto->streams;
     return conn->parse.carry_len == 0 && iovcnt > 0 && iov[0].iov_len >= 16 && inject_readable(iov[0].iov_base, 16) &&
-           http2_ops.detect(PROTO_REQUEST, iov[0].iov_base, iov[0].iov_len) == PROTO_YES;
+           http2_ops.detect(PROTO_REQUEST, iov[0].iov_base, 16) == PROTO_YES;
 }
 
 #define PIECES (INJECT_IOV_MAX + 4 * FLOW_INSERTIONS)

@@ -1,6 +1,8 @@
 /* test_preload_http1.c - what the HTTP/1 parser says about real and about bad exchanges, and that it says the same at every cut. */
 #include "proto_events.h"
 
+extern const struct proto_ops http1_ops;
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -143,7 +145,7 @@ static struct events whole, cut;
 /* Feeds the exchange; a piece ends at absolute positions (of all fed bytes) a and b, and at every multiple of `each` (0: none). */
 static void play(struct events *e, const struct exchange *x, size_t a, size_t b, size_t each)
 {
-    events_init(e, proto_table[0]);
+    events_init(e, &http1_ops);
     size_t at = 0;
     for (size_t i = 0; i < 8 && x->steps[i] != NULL; i++) {
         const char *step = x->steps[i];
@@ -236,13 +238,13 @@ static void test_bounds(void **unused)
     int n = sprintf(huge, "GET / HTTP/1.1\r\nX: ");
     memset(huge + n, 'x', 262144 - (size_t)n - 4);
     strcpy(huge + 262140, "\r\n\r\n");
-    events_init(&whole, proto_table[0]);
+    events_init(&whole, &http1_ops);
     events_feed(&whole, PROTO_REQUEST, huge, 262144);
     assert_non_null(strstr(whole.out, "END@262144"));
     huge[262140] = 'x';
     strcpy(huge + 262141, "\r\n\r\n");
     for (size_t each = 1; each < 300000; each *= 97) {
-        events_init(&whole, proto_table[0]);
+        events_init(&whole, &http1_ops);
         for (size_t at = 0; at < 262145; at += each)
             events_feed(&whole, PROTO_REQUEST, huge + at, 262145 - at < each ? 262145 - at : each);
         assert_non_null(strstr(whole.out, "LOST"));
@@ -252,7 +254,7 @@ static void test_bounds(void **unused)
         for (int i = 0; i < count; i++)
             p += sprintf(p, "a:b\r\n");
         strcpy(p, "\r\n");
-        events_init(&whole, proto_table[0]);
+        events_init(&whole, &http1_ops);
         events_feed(&whole, PROTO_REQUEST, lines, strlen(lines));
         assert_true((strstr(whole.out, "LOST") != NULL) == (count == 1000));
     }
@@ -262,7 +264,7 @@ static void test_pipeline_bound(void **unused)
 {
     (void)unused;
     static const char request[] = "GET / HTTP/1.1\r\n\r\n";
-    events_init(&whole, proto_table[0]);
+    events_init(&whole, &http1_ops);
     for (int i = 0; i < 64; i++)
         events_feed(&whole, PROTO_REQUEST, request, sizeof request - 1);
     assert_false(whole.over);
@@ -274,7 +276,7 @@ static void test_pipeline_bound(void **unused)
 static void test_copy(void **unused)
 {
     (void)unused;
-    events_init(&whole, proto_table[0]);
+    events_init(&whole, &http1_ops);
     events_feed(&whole, PROTO_REQUEST, "GET / HTTP/1.1\r\nHo", 18);
     memcpy(&cut, &whole, sizeof whole);
     events_feed(&cut, PROTO_REQUEST, "st: b\r\n\r\n", 9);
@@ -289,7 +291,7 @@ static void test_insert_at(void **unused)
     (void)unused;
     static const char request[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     for (size_t at = 1; at < sizeof request - 1; at++) {
-        events_init(&whole, proto_table[0]);
+        events_init(&whole, &http1_ops);
         events_feed(&whole, PROTO_REQUEST, request, at);
         events_feed(&whole, PROTO_REQUEST, request + at, sizeof request - 1 - at);
         assert_int_equal(whole.insert_at, 25);
@@ -340,9 +342,9 @@ static void test_detect(void **unused)
         {PROTO_RESPONSE, "220 mail.example ESMTP\r\n", PROTO_NO},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        if (proto_table[0]->detect(cases[i].dir, cases[i].bytes, strlen(cases[i].bytes)) != cases[i].match)
+        if (http1_ops.detect(cases[i].dir, cases[i].bytes, strlen(cases[i].bytes)) != cases[i].match)
             fail_msg("detect(\"%s\") is not %d", cases[i].bytes, cases[i].match);
-    assert_int_equal(proto_table[0]->detect(PROTO_REQUEST, "\0\0\0\x08\x04\xd2\x16\x2f", 8),
+    assert_int_equal(http1_ops.detect(PROTO_REQUEST, "\0\0\0\x08\x04\xd2\x16\x2f", 8),
                      PROTO_NO); /* PostgreSQL's SSLRequest */
 }
 
@@ -360,7 +362,7 @@ static void test_detect_at_every_length(void **unused)
                                "aaaaaaaaaaaaaaaaaaaaaaaaaa");
             int sure = m < 3 ? (int)strlen(methods[m]) + 2 : len - 3;
             for (int given = 1; given <= len; given++) {
-                enum proto_match match = proto_table[0]->detect(PROTO_REQUEST, line, (size_t)given);
+                enum proto_match match = http1_ops.detect(PROTO_REQUEST, line, (size_t)given);
                 if (match != (given < sure ? PROTO_MAYBE : PROTO_YES))
                     fail_msg("detect(\"%.*s\") is %d", given, line, match);
             }
