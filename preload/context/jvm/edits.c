@@ -35,7 +35,7 @@ static const struct classfile_edit future_task[] = {
 static const struct classfile_edit fork_join_task[] = {
     {"<init>", "()V", CLASSFILE_RETURNS, OBJECT_0, NULL, "stageMade"},
     {"doExec", NULL, CLASSFILE_ENTRY, OBJECT_0, NULL, "stageRuns"},
-    {"doExec", NULL, CLASSFILE_RETURNS, CLASSFILE_NOTHING, NULL, "returns"},
+    {"doExec", NULL, CLASSFILE_RETURNS, OBJECT_0, NULL, "stageRan"},
 };
 
 static const struct classfile_edit async[] = {

@@ -39,6 +39,7 @@ static struct pool places = POOL_INIT(sizeof(struct place), 64, 1u << 20);
 
 static OTSHIM_TLS struct {
     uint64_t before[DEPTH]; /* contexts that come back when what is nested in them ends */
+    uint32_t tagged;        /* by bit: what is nested there has a tag that is of no use when it has run */
     uint32_t depth;
     uint32_t base; /* .depth when the virtual thread was mounted */
     bool began;    /* a pool's thread has just entered its task's context */
@@ -185,8 +186,10 @@ static void push(void)
     const uint64_t before = context_save();
     if (before == 0 && mine.depth == mine.base)
         request_new_task();
-    if (mine.depth < DEPTH)
+    if (mine.depth < DEPTH) {
         mine.before[mine.depth] = before;
+        mine.tagged &= ~(1u << mine.depth);
+    }
     mine.depth++;
 }
 
@@ -212,7 +215,18 @@ void jvm_stageRuns(void *env, jvm_object helper, jvm_object stage)
     (void)env, (void)helper;
     push();
     const uint64_t tag = tag_get(stage);
-    context_enter((tag & TAG_KIND) == TAG_STAGE ? tag >> TAG_NUMBER_SHIFT : 0);
+    const bool known = (tag & TAG_KIND) == TAG_STAGE;
+    if (known && mine.depth <= DEPTH)
+        mine.tagged |= 1u << (mine.depth - 1);
+    context_enter(known ? tag >> TAG_NUMBER_SHIFT : 0);
+}
+
+/* The end of doExec(), which runs once: a computation in many thousand tasks does not leave as many tags behind. */
+void jvm_stageRan(void *env, jvm_object helper, jvm_object stage)
+{
+    if (mine.depth > mine.base && mine.depth <= DEPTH && (mine.tagged >> (mine.depth - 1) & 1u))
+        tag_set(stage, TAG_NONE);
+    jvm_returns(env, helper);
 }
 
 /* FutureTask: made by submit(), and by those who hand it over themselves. */
@@ -308,8 +322,10 @@ void jvm_mounts(void *env, jvm_object helper, jvm_object thread)
     mine.began = false;
     ctx_task(true);
     for (uint32_t i = place != NULL ? place->depth : 0; i-- > 0;) {
-        if (mine.depth < DEPTH)
+        if (mine.depth < DEPTH) {
             mine.before[mine.depth] = place->before[i];
+            mine.tagged &= ~(1u << mine.depth);
+        }
         mine.depth++;
     }
     context_enter(place != NULL ? place->context : 0);

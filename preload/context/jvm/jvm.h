@@ -61,7 +61,7 @@ extern jvm_object jvm_plain_connection, jvm_socket_channel; /* classes: global r
 /* ---- hooks.c: the native methods of the helper class, those with an object first ----------------------------------------------------------- */
 #define JVM_HELPER "java/util/concurrent/OtshimContext"
 #define JVM_HOOKS_WITH_OBJECT(X)                                                                                                   \
-    X(given) X(begins) X(taskMade) X(taskRuns) X(stageMade) X(stageRuns) X(sends) X(connects) X(starts) X(mounts)
+    X(given) X(begins) X(taskMade) X(taskRuns) X(stageMade) X(stageRuns) X(stageRan) X(sends) X(connects) X(starts) X(mounts)
 #define JVM_HOOKS(X) X(ends) X(returns) X(unmounts) X(terminates) X(takes) X(selects)
 #define X(name) void jvm_##name(void *env, jvm_object helper, jvm_object object);
 JVM_HOOKS_WITH_OBJECT(X)

@@ -201,7 +201,7 @@ static jvm_object find_in_platform(void *env, const char *internal)
     size_t len = 0;
     if (platform.loader == NULL || platform.for_name == NULL)
         return NULL;
-    for (; internal[len] != '\0' && len < sizeof name - 1; len++)
+    for (; len < sizeof name - 1 && internal[len] != '\0'; len++)
         name[len] = internal[len] == '/' ? '.' : internal[len];
     name[len] = '\0';
     jvm_object text = unless_thrown(env, JNI(env, NEW_STRING_UTF, jvm_object, const char *)(env, name));
