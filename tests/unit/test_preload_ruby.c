@@ -119,9 +119,9 @@ static void fork_of_a_handler(void)
     ctx_hands_over(); /* as Puma does: what was *read* counts until the next lock only */
     fork_here();
     assert_int_equal(ruby_current(&now), -1);
-    expect(1, OTSHIM_PARENT_THREAD);
+    expect(1, OTSHIM_PARENT_INHERITED);
     ctx_waited(); /* a lock: Ruby's own, which every child takes */
-    expect(1, OTSHIM_PARENT_THREAD);
+    expect(1, OTSHIM_PARENT_INHERITED);
     assert_int_equal(ctx_inherited, CTX_BY_FORK); /* ends where it is given other work */
     runtime_conn_free(conn);
 }
