@@ -8,6 +8,11 @@
 
 void title_make(char *out, size_t out_size, const char *name, bool is_server, title_lookup lookup, void *span)
 {
+    const char *rpc = lookup(span, "rpc.system.name");
+    if (rpc != NULL) { /* the method is its name; that it went by a POST says nothing */
+        snprintf(out, out_size, "%s %s", rpc, name);
+        return;
+    }
     const char *method = lookup(span, "http.request.method");
     if (method != NULL) {
         const char *original = lookup(span, "http.request.method_original");

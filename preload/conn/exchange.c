@@ -3,6 +3,7 @@
 #include "base/config.h"
 #include "base/pool.h"
 #include "conn/intern.h"
+#include "conn/streams.h"
 #include "context/turn.h"
 #include "span/span.h"
 #include <string.h>
@@ -56,8 +57,18 @@ static void turn_call(const struct exchange *exchange)
         turn_unasked();
 }
 
-/* For whom is this outbound request made? Asked at its first byte, in the thread that sends it. */
-static void decide_outbound(struct conn *conn, struct exchange *exchange, const struct exchange_writer *writer)
+/* Of a connection with many streams, whoever sends sends what all have given it; what was noted for the connection, and who made it, says nothing of one
+ * stream (streams.h). */
+static void decide_stream(struct conn *conn, struct exchange *exchange)
+{
+    bool known = ctx_current(&exchange->owner);
+    bool made_elsewhere = conn->parse.served == 0 && conn->connect_async && known && !ctx_is_of_runtime(&exchange->owner) &&
+                          !(conn->origin.has_parent && ctx_same_request(&conn->origin, &exchange->owner));
+    exchange->has_owner = streams_certain(conn, known ? &exchange->owner : NULL) && !made_elsewhere;
+    exchange->parent_rule = exchange->has_owner ? exchange->owner.rule : OTSHIM_PARENT_NONE;
+}
+
+static void decide_connection(struct conn *conn, struct exchange *exchange, const struct exchange_writer *writer)
 {
     bool first = conn->parse.served == 0, certain = false;
     if (writer != NULL) {
@@ -79,6 +90,16 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
         exchange->has_owner = true;
         exchange->parent_rule = OTSHIM_PARENT_CONNECT;
     }
+}
+
+/* For whom is this outbound request made? Asked at its first byte, in the thread that sends it. */
+static void decide_outbound(struct conn *conn, struct exchange *exchange, const struct exchange_writer *writer)
+{
+    bool first = conn->parse.served == 0;
+    if (conn->parse.proto->streams)
+        decide_stream(conn, exchange);
+    else
+        decide_connection(conn, exchange, writer);
     if (turn_in() && writer == NULL)
         turn_call(exchange);
     if (exchange->has_owner) {
@@ -98,6 +119,20 @@ static void decide_outbound(struct conn *conn, struct exchange *exchange, const 
     exchange->ctx.trace_flags =
         sampler_decide(&config.sampler, exchange->has_owner ? &exchange->owner : NULL, exchange->ctx.trace_id);
     keep_site(conn, exchange, writer);
+}
+
+void exchange_disown(struct exchange *exchange)
+{
+    if (!exchange->has_owner)
+        return;
+    if (exchange->calling)
+        request_call_end(&exchange->owner);
+    exchange->has_owner = exchange->calling = false;
+    exchange->parent_rule = OTSHIM_PARENT_NONE;
+    memset(exchange->parent_id, 0, sizeof exchange->parent_id);
+    ids_trace(exchange->ctx.trace_id);
+    exchange->ctx.trace_flags = sampler_decide(&config.sampler, NULL, exchange->ctx.trace_id);
+    exchange->ctx.tracestate = 0;
 }
 
 static void link_newest(struct conn *conn, struct exchange *exchange)

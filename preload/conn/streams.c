@@ -12,11 +12,23 @@
 #include <errno.h>
 #include <string.h>
 
-static struct pool states = POOL_INIT(sizeof(struct http2), 2, 16384);
+#define RECENT 16u
+
+struct stream_state {
+    struct http2 parser; /* first: what .large points to */
+    uintptr_t thread;    /* that opened a stream first */
+    bool shared;         /* another one has, too */
+    uint32_t next;
+    uint8_t recent[RECENT][8]; /* span ids of the requests that had a stream last */
+};
+static struct pool states = POOL_INIT(sizeof(struct stream_state), 2, 16384);
 
 bool streams_begin(struct conn *conn)
 {
-    conn->parse.large = pool_get(&states);
+    struct stream_state *state = pool_get(&states);
+    if (state != NULL)
+        memset((char *)state + sizeof state->parser, 0, sizeof *state - sizeof state->parser);
+    conn->parse.large = state;
     conn->parse.ahead = conn->parse.prepaid = 0;
     return conn->parse.large != NULL;
 }
@@ -26,6 +38,35 @@ void streams_end(struct conn *conn)
     if (conn->parse.large != NULL)
         pool_put(&states, conn->parse.large);
     conn->parse.large = NULL;
+}
+
+bool streams_certain(struct conn *conn, const struct ctx *owner)
+{
+    struct stream_state *state = conn->parse.large;
+    const uintptr_t thread = (uintptr_t)&otshim_quiet;
+    if (state->thread == 0)
+        state->thread = thread;
+    state->shared |= state->thread != thread;
+    if (owner == NULL || !(state->shared || ctx_is_of_runtime(owner)))
+        return owner != NULL;
+    bool lately = false;
+    for (unsigned i = 0; i < RECENT; i++)
+        lately |= memcmp(state->recent[i], owner->span_id, sizeof owner->span_id) == 0;
+    memcpy(state->recent[state->next++ % RECENT], owner->span_id, sizeof owner->span_id);
+    return !lately && conn->oldest == NULL;
+}
+
+/* A second block in one call: then the first is not the sender's for sure, either. */
+static void note_begun(struct flow *flow, struct exchange *exchange)
+{
+    struct exchange *first = flow->begun;
+    if (first == NULL) {
+        flow->begun = exchange;
+        return;
+    }
+    const struct stream_state *state = flow->conn->parse.large;
+    if (first->has_owner && (state->shared || ctx_is_of_runtime(&first->owner)))
+        exchange_disown(first);
 }
 
 static struct exchange *find(const struct conn *conn, uint32_t stream)
@@ -61,6 +102,8 @@ static void on_request(struct flow *flow, const struct proto_event *event, struc
             return; /* counted; the others go on */
         exchange->stream = event->stream;
         conn->parse.served++;
+        if (exchange->side == CONN_OUTBOUND)
+            note_begun(flow, exchange);
         break;
     case PROTO_FIELD:
         if (exchange != NULL)

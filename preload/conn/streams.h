@@ -12,6 +12,12 @@
 bool streams_begin(struct conn *conn);
 void streams_end(struct conn *conn);
 
+/* For whom is a stream? Whoever sends on such a connection sends what all have given it: a client library's task or thread flushes the header blocks of others with
+ * its own (httpcore, and any that has one write lock a connection). A thread that alone uses a connection, and works for one request at a time, sends its own. Where
+ * a runtime says for whom it sends, or several threads do, the one block of a call is the sender's only if no other stream is open, and if it has not had one here lately,
+ * whose end it might be attending to. Asked for each stream, with the lock, before it is linked; owner NULL: the sender works for nobody. */
+bool streams_certain(struct conn *conn, const struct ctx *owner);
+
 void streams_event(struct flow *flow, const struct proto_event *event);
 
 /* Do these first bytes of a connection open such a protocol? */

@@ -49,4 +49,4 @@ class Authority:
         http = f"""upstream backend {{ server 127.0.0.1:{backend} max_fails=0; keepalive 16; }}
             ssl_certificate {self.files.chain}; ssl_certificate_key {self.files.key};"""
         location = """location / { proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; }"""
-        return programs.nginx(lab, name, port, http, location, listen="ssl")
+        return programs.nginx(lab, name, port, http, location, listen="ssl http2")

@@ -3,6 +3,7 @@
     streams     asyncio.open_connection, a connection for each call
     httpx       httpx.AsyncClient, one for all: connections are kept
     aiohttp     aiohttp.ClientSession, one for all: connections are kept
+    http2       httpx.AsyncClient with HTTP/2, one for all: streams of one connection
     gather      all calls at once (httpx), gather_streams: by open_connection
     tasks       all calls at once, each in a task (aiohttp)
     group       all calls at once in a TaskGroup (httpx; Python 3.11)
@@ -15,7 +16,7 @@ import random
 
 import calls
 
-client = session = None
+client = client2 = session = None
 background_tasks = set()
 
 
@@ -38,6 +39,18 @@ async def by_httpx(path, ms):
 
         client = httpx.AsyncClient(timeout=20, limits=httpx.Limits(max_connections=None, max_keepalive_connections=50))
     calls.check((await client.get(f"{calls.LEAF}{path}?ms={ms}")).text, path)
+
+
+async def by_http2(path, ms):
+    global client2
+    if client2 is None:
+        import httpx
+
+        client2 = httpx.AsyncClient(http2=True, timeout=20)
+    answer = await client2.get(f"{calls.LEAF}{path}?ms={ms}")
+    if answer.http_version != "HTTP/2":
+        raise RuntimeError(f"not HTTP/2: {answer.http_version}")
+    calls.check(answer.text, path)
 
 
 async def by_aiohttp(path, ms):
@@ -90,6 +103,7 @@ async def work(kind, ident, count, ms):
 WAYS = {
     "streams": streams,
     "httpx": by_httpx,
+    "http2": by_http2,
     "aiohttp": by_aiohttp,
     "gather": None,
     "gather_streams": None,
