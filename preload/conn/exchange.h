@@ -74,8 +74,6 @@ const char *exchange_field(const struct exchange *exchange, enum proto_field fie
 void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int error, uint64_t end_ns, struct call_site *site);
 bool exchange_failed(const struct exchange *exchange, uint8_t end);
 void exchange_end_all(struct conn *conn, uint8_t end, int error);
-/* Outbound, before its request's head is complete or directly after it: it is for nobody after all, and a trace of its own. */
-void exchange_disown(struct exchange *exchange);
 /* Without a word: a request that was never sent, or one that is our parent's. */
 void exchange_free(struct exchange *exchange);
 void exchange_forget_all(struct conn *conn);

@@ -3,7 +3,6 @@
  * The direction of the first bytes tells who the client is where nobody has told us (a descriptor that was passed or inherited). The protocol is
  * detected on the first bytes that the client sends; until they suffice they are kept, up to CONN_CARRY of them. */
 #include "conn/flow.h"
-#include "base/raw.h"
 #include "conn/defer.h"
 #include "conn/exchange.h"
 #include "conn/streams.h"
@@ -11,15 +10,7 @@
 #include "context/turn.h"
 #include "span/span.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-
-static inline uint64_t flow_now(struct flow *flow)
-{
-    if (flow->now == 0)
-        flow->now = now_ns();
-    return flow->now;
-}
 
 bool watch_lock(const struct watch *watch)
 {
@@ -35,182 +26,6 @@ bool watch_lock(const struct watch *watch)
     if (OTSHIM_UNLIKELY(atomic_load_explicit(&watch->conn->deferred, memory_order_relaxed) != NULL))
         defer_drain_locked(watch->conn);
     return true;
-}
-
-/* ---- events of the parser ------------------------------------------------------------------------------------------------------- */
-
-/* Is this stack the call site of a client call that was slow or failed? Only where this thread sent the request and sits in a read that may
- * block. On a non-blocking socket the read is made from an event loop, and its stack says nothing about who wanted the response. */
-static bool waits_here(struct flow *flow, const struct exchange *exchange, bool failed)
-{
-    if (!flow->blocking || exchange->side != CONN_OUTBOUND || exchange->thread != (uintptr_t)&otshim_quiet)
-        return false;
-    if (!stack_wanted(flow_now(flow) - exchange->start_ns, failed))
-        return false;
-    long flags = raw_syscall3(SYS_fcntl, flow->fd, F_GETFL, 0);
-    return flags >= 0 && !(flags & O_NONBLOCK);
-}
-
-/* Not inlined: the events before an END need no such room on the stack. */
-static __attribute__((noinline)) void end_with_stack(struct flow *flow, struct exchange *exchange, uint8_t end, int error)
-{
-    struct call_site site;
-    if (exchange->site != NULL || !waits_here(flow, exchange, exchange_failed(exchange, end))) {
-        exchange_end(flow->conn, exchange, end, error, flow_now(flow), NULL);
-        return;
-    }
-    call_site_here(&site);
-    exchange_end(flow->conn, exchange, end, error, flow_now(flow), &site);
-    call_site_done(&site);
-}
-
-static void on_request(struct flow *flow, const struct proto_event *event)
-{
-    struct conn *conn = flow->conn;
-    struct conn_parse *parse = &conn->parse;
-    if (event->type == PROTO_BEGIN) {
-        /* The carry of an earlier call may hold its first bytes; the time is then that of this call, which the parser could tell the
-         * protocol from. */
-        struct exchange *exchange = exchange_begin(conn, conn->role, flow_now(flow), flow->writer);
-        if (exchange == NULL) {
-            conn_pass_locked(conn, OTSHIM_END_LOST, 0);
-            return;
-        }
-        exchange->request_from = flow->position + (uint64_t)event->offset;
-        parse->served++;
-        parse->request_open = parse->in_head = true;
-        return;
-    }
-    struct exchange *exchange = conn->newest;
-    if (event->type == PROTO_END)
-        parse->request_open = parse->in_head = false;
-    /* Its response was complete before the request was (an early refusal): the span is written, the rest of the request is nobody's. */
-    if (exchange == NULL || (event->type != PROTO_END && !parse->request_open) || exchange->request_bytes != 0)
-        return;
-    if (event->type == PROTO_FIELD) {
-        exchange_text(exchange, event);
-    } else if (event->type == PROTO_HEAD) {
-        parse->in_head = false;
-        exchange_head(conn, exchange, event->version);
-        if (flow->insertion != NULL && conn->role == CONN_OUTBOUND && !exchange->own_header && !exchange->injected) {
-            /* A piece before this one may hold it: still before us, if it is one of this call. */
-            ptrdiff_t at = (ptrdiff_t)flow->base + event->insert_at;
-            if (at >= 0 && flow->insertions < FLOW_INSERTIONS)
-                flow->insertion[flow->insertions++] =
-                    (struct flow_insertion){.at = (size_t)at, .stream = event->stream, .exchange = exchange};
-        }
-    } else if (event->type == PROTO_END) {
-        exchange->request_bytes = flow->position + (uint64_t)event->offset - exchange->request_from;
-        exchange->request_body_bytes = event->body_bytes;
-        if (exchange->side == CONN_INBOUND)
-            request_complete(&exchange->request);
-    }
-}
-
-/* The server closes the connection after this response, and a proxy goes on with its own only then (nginx, of FastCGI). */
-static void call_until_closed(struct conn *conn, struct exchange *exchange)
-{
-    if (!exchange->calling)
-        return;
-    exchange->calling = false;
-    conn->origin = exchange->owner;
-    conn->connect_calls = true;
-}
-
-/* The response of a request has begun. */
-static void answers(const struct flow *flow, struct exchange *exchange)
-{
-    request_answered(&exchange->request);
-    if (flow->writer == NULL && exchange->fork_generation == otshim_fork_generation &&
-        request_is_from_elsewhere(&exchange->request))
-        ctx_hands_over();
-}
-
-static void on_response(struct flow *flow, const struct proto_event *event)
-{
-    struct conn *conn = flow->conn;
-    struct exchange *exchange = conn->oldest;
-    if (event->type == PROTO_BEGIN)
-        conn->parse.response_open = true;
-    if (event->type == PROTO_END && !event->interim)
-        conn->parse.response_open = false;
-    if (exchange == NULL)
-        return;
-    if (conn->role == CONN_OUTBOUND && !flow->response_read) {
-        flow->response_read = true;
-        flow->response_has_owner = exchange->has_owner;
-        if (exchange->has_owner)
-            flow->response_owner = exchange->owner;
-    }
-    switch (event->type) {
-    case PROTO_FIELD:
-        if (event->field == PROTO_ERROR_TEXT && exchange->head_done) /* else it would get among the request's own texts */
-            exchange_text(exchange, event);
-        break;
-    case PROTO_BEGIN:
-        if (!exchange->response_begun)
-            exchange->response_from = flow->position + (uint64_t)event->offset;
-        exchange->response_begun = true;
-        exchange->response_begin_ns = flow_now(flow);
-        if (turn_in() && exchange->side == CONN_INBOUND && flow->writer == NULL)
-            turn_about(exchange->ctx.span_id);
-        break;
-    case PROTO_HEAD:
-        exchange->status = event->status;
-        /* 1xx but 101 are interim: RFC 9110 15.2 */
-        if (event->status >= 200 || event->status == 101) {
-            exchange->first_byte_ns = exchange->response_begin_ns;
-            if (exchange->side == CONN_INBOUND)
-                answers(flow, exchange);
-        }
-        break;
-    case PROTO_END:
-        if (event->interim)
-            break;
-        exchange->response_bytes = flow->position + (uint64_t)event->offset - exchange->response_from;
-        exchange->response_body_bytes = event->body_bytes;
-        if (exchange->side == CONN_INBOUND) {
-            uint8_t span_id[8];
-            memcpy(span_id, exchange->ctx.span_id, sizeof span_id);
-            exchange_end(conn, exchange, OTSHIM_END_COMPLETE, 0, flow_now(flow), NULL);
-            if (!request_outlives_response())
-                ctx_leave(span_id);
-        } else {
-            if (event->last)
-                call_until_closed(conn, exchange);
-            end_with_stack(flow, exchange, OTSHIM_END_COMPLETE, 0);
-        }
-        break;
-    default: break;
-    }
-}
-
-static void on_switch(struct flow *flow)
-{
-    struct conn *conn = flow->conn;
-    span_count(OTSHIM_COUNT_CONN_UPGRADED);
-    if (conn->oldest != NULL)
-        exchange_end(conn, conn->oldest, OTSHIM_END_UPGRADED, 0, flow_now(flow), NULL);
-    conn_pass_locked(conn, OTSHIM_END_LOST, 0);
-}
-
-static void on_event(void *arg, const struct proto_event *event)
-{
-    struct flow *flow = arg;
-    if (atomic_load_explicit(&flow->conn->phase, memory_order_relaxed) == CONN_PASS)
-        return;
-    if (event->type == PROTO_LOST) {
-        span_count(OTSHIM_COUNT_CONN_LOST);
-        conn_pass_locked(flow->conn, OTSHIM_END_LOST, 0);
-    } else if (event->type == PROTO_SWITCH) {
-        on_switch(flow);
-    } else if (flow->conn->parse.proto->streams) {
-        streams_event(flow, event);
-    } else if (event->dir == PROTO_REQUEST) {
-        on_request(flow, event);
-    } else {
-        on_response(flow, event);
-    }
 }
 
 /* ---- feeding ---------------------------------------------------------------------------------------------------------------------- */
@@ -303,7 +118,7 @@ static const struct proto_ops *detect_locked(struct flow *flow, const char *byte
         parse->carry_len = 0;
         flow->position = parse->position[PROTO_REQUEST] - carried;
         flow->insertion = NULL; /* these bytes are gone */
-        proto->feed(parse_state(parse), PROTO_REQUEST, head, carried, on_event, flow);
+        proto->feed(parse_state(parse), PROTO_REQUEST, head, carried, flow_on_event, flow);
         flow->insertion = insertion;
     }
     return proto;
@@ -322,7 +137,7 @@ void flow_feed_locked(struct flow *flow, enum proto_dir dir, const char *bytes, 
         return;
     flow->position = parse->position[dir];
     parse->position[dir] += len;
-    proto->feed(parse_state(parse), dir, bytes, len, on_event, flow);
+    proto->feed(parse_state(parse), dir, bytes, len, flow_on_event, flow);
 }
 
 void flow_skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
@@ -339,7 +154,7 @@ void flow_skip_locked(struct flow *flow, enum proto_dir dir, uint64_t len)
     flow->dir = dir;
     parse->position[dir] += len;
     flow->position = parse->position[dir]; /* there are no offsets in bytes that nobody saw: a message ends with the last of them */
-    parse->proto->skip(parse_state(parse), dir, len, on_event, flow);
+    parse->proto->skip(parse_state(parse), dir, len, flow_on_event, flow);
 }
 
 /* Which errors of a read or write mean that the connection is over? The others are about the call. */
@@ -489,7 +304,7 @@ static void end_of_stream(struct flow *flow)
     if (conn->role == CONN_INBOUND) {
         /* The peer may have shut down its sending side only: what is complete can still be answered. */
         if (parsed)
-            parse->proto->eof(parse_state(parse), PROTO_REQUEST, on_event, flow);
+            parse->proto->eof(parse_state(parse), PROTO_REQUEST, flow_on_event, flow);
         if (parsed && parse->proto->streams)
             exchange_end_all(conn, OTSHIM_END_PEER_CLOSED, 0); /* open streams end with the connection */
         else if (conn->newest != NULL && parse->request_open)
@@ -498,9 +313,9 @@ static void end_of_stream(struct flow *flow)
     }
     flow->position = parse->position[PROTO_RESPONSE];
     if (parsed)
-        parse->proto->eof(parse_state(parse), PROTO_RESPONSE, on_event, flow);
+        parse->proto->eof(parse_state(parse), PROTO_RESPONSE, flow_on_event, flow);
     while (conn->oldest != NULL)
-        end_with_stack(flow, conn->oldest, OTSHIM_END_PEER_CLOSED, 0);
+        flow_end_exchange(flow, conn->oldest, OTSHIM_END_PEER_CLOSED, 0);
     connect_call_end(conn);
 }
 
@@ -648,7 +463,7 @@ void flow_send_closed_locked(struct conn *conn)
     if (atomic_load_explicit(&conn->phase, memory_order_relaxed) != CONN_PARSE)
         return;
     flow.position = parse->position[dir];
-    parse->proto->eof(parse_state(parse), dir, on_event, &flow);
+    parse->proto->eof(parse_state(parse), dir, flow_on_event, &flow);
     if (conn->role == CONN_INBOUND)
         exchange_end_all(conn, OTSHIM_END_LOCAL_CLOSED, 0);
 }

@@ -84,6 +84,18 @@ struct flow {
     struct ctx response_owner; /* if response_has_owner; the last, because not initialised */
 };
 
+static inline uint64_t flow_now(struct flow *flow)
+{
+    if (flow->now == 0)
+        flow->now = now_ns();
+    return flow->now;
+}
+
+/* What the parsers' events are told to; .sink_arg is the flow. */
+void flow_on_event(void *arg, const struct proto_event *event);
+/* With the call site, if the call was slow or failed and this thread has waited for it. Not inlined: the events before need no such room on the stack. */
+__attribute__((noinline)) void flow_end_exchange(struct flow *flow, struct exchange *exchange, uint8_t end, int error);
+
 static inline void flow_begin(struct flow *flow, struct conn *conn, int fd)
 {
     memset(flow, 0, offsetof(struct flow, response_owner));

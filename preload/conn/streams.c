@@ -5,7 +5,7 @@
  * is a debt, which whatever is sent next on the connection pays first; see taken_of(). Only for blocks that lie in one call whole. */
 #include "conn/streams.h"
 #include "base/pool.h"
-#include "conn/exchange.h"
+#include "conn/owner.h"
 #include "interpose/real.h"
 #include "proto/http2.h"
 #include "span/span.h"
@@ -66,7 +66,7 @@ static void note_begun(struct flow *flow, struct exchange *exchange)
     }
     const struct stream_state *state = flow->conn->parse.large;
     if (first->has_owner && (state->shared || ctx_is_of_runtime(&first->owner)))
-        exchange_disown(first);
+        owner_disown(first);
 }
 
 static struct exchange *find(const struct conn *conn, uint32_t stream)
