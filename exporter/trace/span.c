@@ -105,7 +105,8 @@ static void describe_tls(struct making *m)
     describe_text(m, "tls.next_protocol", OTSHIM_ATTR_TLS_ALPN);
     if (m->span.status != SPAN_STATUS_ERROR)
         draft_boolean(m->draft, "tls.resumed", m->facts->rec->flags & OTSHIM_SPAN_RESUMED);
-    describe_server_of(m);
+    if (!(m->facts->rec->flags & OTSHIM_SPAN_INBOUND))
+        describe_server_of(m);
 }
 
 static void describe_dns(struct making *m)

@@ -66,7 +66,8 @@ enum otshim_span_flag {
     OTSHIM_SPAN_REUSED_CONN = 1u << 2,     /* not the first exchange of its connection */
     OTSHIM_SPAN_TLS = 1u << 3,             /* seen above TLS */
     OTSHIM_SPAN_FOREIGN_SAMPLED = 1u << 4, /* reserved */
-    OTSHIM_SPAN_RESUMED = 1u << 5          /* TLS handshake: of an earlier session */
+    OTSHIM_SPAN_RESUMED = 1u << 5,         /* TLS handshake: of an earlier session */
+    OTSHIM_SPAN_INBOUND = 1u << 6          /* TLS handshake: the peer is the client */
 };
 
 struct otshim_span_rec {

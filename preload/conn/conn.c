@@ -7,6 +7,7 @@
 #include "conn/defer.h"
 #include "conn/exchange.h"
 #include "conn/flow.h"
+#include "conn/handshake.h"
 #include "conn/inject.h"
 #include "conn/streams.h"
 #include "conn/tls.h"
@@ -32,6 +33,7 @@ struct conn *conn_new(uint8_t role, uint8_t transport)
     conn->plain = NULL;
     conn->fd = -1;
     conn->is_plain = false;
+    conn->handshake = NULL;
     atomic_store_explicit(&conn->claimed, false, memory_order_relaxed);
     atomic_store_explicit(&conn->blocks, 0, memory_order_relaxed);
     conn->runtime = NULL;
@@ -68,6 +70,8 @@ void conn_finish_locked(struct conn *conn)
     connect_call_end(conn);
     inject_drop_debt(conn);
     tls_conn_finished(conn);
+    handshake_free(conn->handshake); /* nobody has asked for anything: as if there had been no connection */
+    conn->handshake = NULL;
     streams_end(conn);
     if (conn->runtime != NULL && !conn->is_plain)
         runtime_conn_free(conn->runtime);

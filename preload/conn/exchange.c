@@ -2,6 +2,7 @@
 #include "conn/exchange.h"
 #include "base/config.h"
 #include "base/pool.h"
+#include "conn/handshake.h"
 #include "conn/intern.h"
 #include "conn/owner.h"
 #include "span/span.h"
@@ -293,6 +294,10 @@ void exchange_head(struct conn *conn, struct exchange *exchange, uint8_t version
         head_outbound(exchange);
     if (exchange->side == CONN_OUTBOUND && conn->connect == CONN_CONNECT_HELD)
         connect_settle_locked(conn, exchange, OTSHIM_END_COMPLETE);
+    if (OTSHIM_UNLIKELY(conn->handshake != NULL)) {
+        handshake_write(conn->handshake, conn, &exchange->ctx, OTSHIM_PARENT_CONNECT);
+        conn->handshake = NULL;
+    }
 
     struct otshim_span_rec rec; /* of which the table shows no more than this */
     struct inflight_names names;

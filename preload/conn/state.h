@@ -115,9 +115,10 @@ struct conn {
     /* TLS (conn/tls.h): a sealed connection has a plain side, which is a conn without a descriptor. */
     struct conn *plain;
     uint32_t plain_generation;
-    int fd;               /* plain side: of the sealed one; -1: not known */
-    bool is_plain;        /* .runtime is the sealed one's */
-    _Atomic bool claimed; /* plain side: a session is tied to it */
+    int fd;                      /* plain side: of the sealed one; -1: not known */
+    struct handshake *handshake; /* plain side of an inbound one: waits for the first request */
+    bool is_plain;               /* .runtime is the sealed one's */
+    _Atomic bool claimed;        /* plain side: a session is tied to it */
 
     struct runtime_conn *runtime;     /* NULL: no runtime has asked for it. Its life is the connection's */
     struct exchange *oldest, *newest; /* in order of their requests */

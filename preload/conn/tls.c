@@ -1,10 +1,8 @@
 /* tls.c - sealed connections and their plain sides. The idea is in tls.h. */
 #include "conn/tls.h"
 #include "base/base.h"
-#include "base/config.h"
 #include "base/raw.h"
-#include "conn/exchange.h"
-#include "conn/intern.h"
+#include "conn/handshake.h"
 #include "conn/tls_write.h"
 #include "span/span.h"
 #include <string.h>
@@ -246,58 +244,33 @@ bool tls_watch(struct tls_session *session, struct watch *watch)
 
 /* ---- the handshake ------------------------------------------------------------------------------------------------------------------------------------ */
 
-#define TEXT_ATTRS 5
-
-/* A client's is part of the request that it is made for. A server's comes before there is a request: it waits for the first. */
+/* A client's is part of the request that it is made for. A server's comes before there is a request, and waits for the first; one that failed waits for none. */
 void tls_handshake_done(struct tls_session *session, bool ok, const struct tls_facts *facts)
 {
     struct watch watch;
     struct ctx owner;
     session->finished = true;
-    if (session->begun_ns == 0 || !tls_watch(session, &watch) || session->server)
+    if (session->begun_ns == 0 || !tls_watch(session, &watch))
+        return;
+    struct handshake *handshake = handshake_new(session->begun_ns, ok, facts);
+    if (handshake == NULL)
         return;
     struct conn *plain = watch.conn;
-    bool owned = ctx_current(&owner);
-    if (!owned && plain->origin.has_parent) {
-        owner = plain->origin;
-        owned = true;
+    if (session->server && ok) {
+        if (watch_lock(&watch)) {
+            plain->handshake = handshake;
+            conn_unlock(plain);
+        } else {
+            handshake_free(handshake);
+        }
+        return;
     }
-    struct otshim_span_rec rec = {
-        .start_ns = session->begun_ns,
-        .end_ns = now_ns(),
-        .kind = OTSHIM_SPAN_TLS_HANDSHAKE,
-        .transport = plain->transport,
-        .end = ok ? OTSHIM_END_COMPLETE : OTSHIM_END_FAILED,
-        .flags = facts->resumed ? OTSHIM_SPAN_RESUMED : 0,
-        .peer = plain->peer,
-        .local = plain->local,
-    };
-    ids_span(rec.span_id);
-    if (owned || plain->connect_start_ns != 0) {
-        const struct ctx *parent = owned ? &owner : &plain->origin;
-        memcpy(rec.trace_id, parent->trace_id, sizeof rec.trace_id);
-        memcpy(rec.parent_id, parent->span_id, sizeof rec.parent_id);
-        rec.trace_flags = parent->trace_flags;
-        rec.parent_rule = owned ? owner.rule : OTSHIM_PARENT_CONNECT;
-    } else {
-        ids_trace(rec.trace_id);
-        rec.trace_flags = sampler_decide(&config.sampler, NULL, rec.trace_id);
-    }
-    const struct {
-        uint16_t key;
-        const char *text;
-    } texts[] = {{OTSHIM_ATTR_TLS_VERSION, facts->version},
-                 {OTSHIM_ATTR_TLS_CIPHER, facts->cipher},
-                 {OTSHIM_ATTR_TLS_SERVER_NAME, facts->server_name},
-                 {OTSHIM_ATTR_ERROR_TEXT, facts->error}};
-    struct span_attr attrs[TEXT_ATTRS + 1];
-    size_t count = 0, len;
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (texts[i].text != NULL)
-            attrs[count++] = (struct span_attr){texts[i].key, (uint16_t)strnlen(texts[i].text, OTSHIM_NAME_MAX), texts[i].text};
-    if (facts->alpn_len > 0)
-        attrs[count++] = (struct span_attr){OTSHIM_ATTR_TLS_ALPN, (uint16_t)facts->alpn_len, facts->alpn};
-    const char *name = intern_get(plain->peer_name, &len);
-    attrs[count++] = (struct span_attr){OTSHIM_ATTR_PEER_NAME, (uint16_t)len, name};
-    span_write(&rec, attrs, count);
+    if (!session->server && ctx_current(&owner))
+        handshake_write(handshake, plain, &owner, owner.rule);
+    else if (!session->server && plain->origin.has_parent)
+        handshake_write(handshake, plain, &plain->origin, plain->origin.rule);
+    else if (!session->server && plain->connect_start_ns != 0)
+        handshake_write(handshake, plain, &plain->origin, OTSHIM_PARENT_CONNECT); /* the ids that connect() promised */
+    else
+        handshake_write(handshake, plain, NULL, OTSHIM_PARENT_NONE);
 }

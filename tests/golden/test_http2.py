@@ -39,6 +39,7 @@ def test_curl_through_nginx(lab):
           shell INTERNAL tcp.connect 127.0.0.1:{front}
           shell INTERNAL tls.handshake
           front SERVER GET /leaf/1 200
+            front INTERNAL tls.handshake
             front INTERNAL tcp.connect 127.0.0.1:{leaf}
             front CLIENT GET http://backend/leaf/1 200
               leaf SERVER GET /leaf/1 200

@@ -67,14 +67,17 @@ def test_blocking_sockets(lab, authority):
     forest = lab.expect(
         """
         front SERVER GET /fetch/1 200
+          front INTERNAL tls.handshake
           front INTERNAL tcp.connect 127.0.0.1:{leaf}
           front INTERNAL tls.handshake
           front CLIENT GET https://127.0.0.1:{leaf}/leaf/1 200
             leaf SERVER GET /leaf/1 200
+              leaf INTERNAL tls.handshake
         """
     )
     if forest:
-        (handshake,) = handshakes(forest)
+        inbound, handshake, _ = sorted(handshakes(forest), key=lambda s: (s.service, s.start))
+        assert "server.port" not in inbound.attributes and inbound.attributes["network.local.port"] == front.port
         assert handshake.attributes["tls.protocol.name"] == "tls" and handshake.attributes["tls.protocol.version"] == "1.3"
         assert handshake.attributes["tls.cipher"].startswith("TLS_") and handshake.attributes["tls.resumed"] is False
         assert handshake.attributes["server.port"] == leaf.port
@@ -92,10 +95,12 @@ def test_memory_bios(lab, authority, loop):
     forest = lab.expect(
         """
         front SERVER GET /gather/1 200
+          front INTERNAL tls.handshake
           front INTERNAL tcp.connect 127.0.0.1:{leaf}
           front INTERNAL tls.handshake
           front CLIENT GET https://127.0.0.1:{leaf}/leaf/1-1 200
             leaf SERVER GET /leaf/1-1 200
+              leaf INTERNAL tls.handshake
           front CLIENT GET https://127.0.0.1:{leaf}/leaf/1-2 200
             leaf SERVER GET /leaf/1-2 200
         """
@@ -111,14 +116,17 @@ def test_nginx_to_an_https_upstream(lab, authority):
     forest = lab.expect(
         """
         front SERVER GET /leaf/1 200
+          front INTERNAL tls.handshake
           front INTERNAL tcp.connect 127.0.0.1:{leaf}
           front INTERNAL tls.handshake
           front CLIENT GET https://backend/leaf/1 200
             leaf SERVER GET /leaf/1 200
+              leaf INTERNAL tls.handshake
         """
     )
     if forest:
-        assert handshakes(forest)[0].attributes["tls.client.server_name"] == "localhost"
+        names = {s.attributes.get("tls.client.server_name") for s in handshakes(forest) if s.service == "front"}
+        assert names == {"localhost"}  # of the client that asked, and of the upstream that was asked
 
 
 def test_curl(lab, authority):
@@ -133,6 +141,7 @@ def test_curl(lab, authority):
           shell INTERNAL tcp.connect 127.0.0.1:{leaf}
           shell INTERNAL tls.handshake
           leaf SERVER GET /echo 200
+            leaf INTERNAL tls.handshake
 
         shell CLIENT GET https://127.0.0.1:{leaf}/leaf/2 200
           leaf SERVER GET /leaf/2 200
@@ -148,10 +157,13 @@ def test_a_certificate_that_nobody_vouches_for(lab, authority):
         """
         shell INTERNAL tcp.connect 127.0.0.1:{leaf}
           shell INTERNAL tls.handshake ERROR tls_handshake_failed
+
+        leaf INTERNAL tls.handshake ERROR tls_handshake_failed
         """
     )
     if forest:
-        assert handshakes(forest)[0].message == "unable to get local issuer certificate"
+        said = {s.service: s.message for s in handshakes(forest)}
+        assert said["shell"] == "unable to get local issuer certificate" and "unknown ca" in said["leaf"]
 
 
 RUBY = """
@@ -182,5 +194,6 @@ def test_other_languages(lab, authority, command):
           client INTERNAL tcp.connect 127.0.0.1:{leaf}
           client INTERNAL tls.handshake
           leaf SERVER GET /leaf/1 200
+            leaf INTERNAL tls.handshake
         """
     )
