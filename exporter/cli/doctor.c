@@ -92,7 +92,8 @@ static void tls(struct report *report)
 {
     const struct inspection *in = &report->program;
     if (strncmp(in->tls_needed, "libssl.so.", 10) == 0)
-        report_add(report, FINDING_GOOD, "tls-openssl", "it is linked with %s: HTTP/1.1 inside TLS is read above it", in->tls_needed);
+        report_add(report, FINDING_GOOD, "tls-openssl", "it is linked with %s: HTTP/1.1 inside TLS is read above it",
+                   in->tls_needed);
     else if (in->tls_needed[0] != 0)
         report_add(report, FINDING_NOTE, "tls-shared",
                    "it is linked with %s: what goes through TLS is not read (plain HTTP, connect and name resolution are)",

@@ -187,6 +187,8 @@ static void format_lines(struct ahead *ahead, const struct flow *flow, const str
 {
     size_t used = 0;
     for (unsigned i = 0; i < flow->insertions; i++) {
+        if (insertion[i].exchange == NULL)
+            return;
         size_t len = inject_format(flow->conn->parse.proto, &insertion[i], ahead->text + used, LINES_BYTES - used);
         if (len == 0)
             return;
@@ -221,6 +223,8 @@ static void look_ahead(const struct watch *watch, const struct iovec *iov, size_
     struct conn *conn = watch->conn;
     struct flow_insertion insertion[FLOW_INSERTIONS];
     struct flow flow = {.conn = conn, .fd = watch->fd, .insertion = may_inject ? insertion : NULL};
+    for (unsigned i = 0; i < FLOW_INSERTIONS; i++)
+        insertion[i].exchange = NULL;
     ahead->phase = conn->phase;
     ahead->role = conn->role;
     ahead->newest = conn->newest;

@@ -106,7 +106,8 @@ struct proto_ops {
     const char *name;
     uint8_t id; /* enum otshim_protocol */
     uint16_t state_bytes;
-    bool streams;   /* many messages at a time: events carry .stream. The state may be larger than PROTO_STATE_MAX, and bytes are fed once only */
+    bool
+        streams; /* many messages at a time: events carry .stream. The state may be larger than PROTO_STATE_MAX, and bytes are fed once only */
     bool variables; /* its texts are variables: one that comes again takes the place of the former. Else header lines */
     /* Do the first bytes that went in direction dir open this protocol? */
     enum proto_match (*detect)(enum proto_dir dir, const char *bytes, size_t len);

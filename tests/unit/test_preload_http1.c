@@ -344,8 +344,7 @@ static void test_detect(void **unused)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         if (http1_ops.detect(cases[i].dir, cases[i].bytes, strlen(cases[i].bytes)) != cases[i].match)
             fail_msg("detect(\"%s\") is not %d", cases[i].bytes, cases[i].match);
-    assert_int_equal(http1_ops.detect(PROTO_REQUEST, "\0\0\0\x08\x04\xd2\x16\x2f", 8),
-                     PROTO_NO); /* PostgreSQL's SSLRequest */
+    assert_int_equal(http1_ops.detect(PROTO_REQUEST, "\0\0\0\x08\x04\xd2\x16\x2f", 8), PROTO_NO); /* PostgreSQL's SSLRequest */
 }
 
 /* However long the target is and wherever the bytes are cut: never "no", and "yes" as soon as the target has begun (a common method) or

@@ -29,6 +29,12 @@ static struct kept *ring_map(void)
     return here;
 }
 
+static bool same(const struct ctx *a, const struct ctx *b)
+{
+    return ctx_same_request(a, b) && a->trace_flags == b->trace_flags && a->rule == b->rule && a->has_parent == b->has_parent &&
+           a->request == b->request && a->request_generation == b->request_generation && a->tracestate == b->tracestate;
+}
+
 uint64_t keep_put(const struct ctx *ctx)
 {
     /* The thread's last two, one of each sort (what it is in, what it hands over): most are asked for again and again. */
@@ -38,7 +44,7 @@ uint64_t keep_put(const struct ctx *ctx)
     } mine[2];
     const unsigned which = ctx->rule == OTSHIM_PARENT_HANDOVER;
     const uint64_t known = mine[which].number;
-    if (known != 0 && memcmp(&mine[which].ctx, ctx, sizeof *ctx) == 0 && mine[which].number == known &&
+    if (known != 0 && same(&mine[which].ctx, ctx) && mine[which].number == known &&
         atomic_load_explicit(&last, memory_order_relaxed) - known < KEEP_SLOTS / 2)
         return known;
     struct kept *table = ring_map();

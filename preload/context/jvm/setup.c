@@ -198,12 +198,11 @@ static void platform_find(void *env, jvm_object class_class, jvm_object class_lo
 static jvm_object find_in_platform(void *env, const char *internal)
 {
     char name[128];
-    size_t len = 0;
-    if (platform.loader == NULL || platform.for_name == NULL)
+    const size_t len = strlen(internal);
+    if (platform.loader == NULL || platform.for_name == NULL || len >= sizeof name)
         return NULL;
-    for (; len < sizeof name - 1 && internal[len] != '\0'; len++)
-        name[len] = internal[len] == '/' ? '.' : internal[len];
-    name[len] = '\0';
+    for (size_t i = 0; i <= len; i++)
+        name[i] = internal[i] == '/' ? '.' : internal[i];
     jvm_object text = unless_thrown(env, JNI(env, NEW_STRING_UTF, jvm_object, const char *)(env, name));
     const union java_value arguments[] = {{.l = text}, {.z = 0}, {.l = platform.loader}};
     return text != NULL ? call_static(env, platform.class_class, platform.for_name, arguments) : NULL;

@@ -187,7 +187,7 @@ static void read_texts(const struct frames_layout *layout, struct scratch *s)
     for (unsigned i = 0; i < count; i++) {
         const size_t file = from[i * TEXTS + FILE_TEXT].iov_len, name = from[i * TEXTS + NAME_TEXT].iov_len;
         const unsigned file_unit = str_unit(s->head[i][FILE_TEXT]), name_unit = str_unit(s->head[i][NAME_TEXT]);
-        if (left < file + name)
+        if (left < file + name || file_unit == 0 || name_unit == 0)
             return;
         s->len[i][FILE_TEXT] = utf8_of(s->file[i], sizeof s->file[i], at, file / file_unit, file_unit);
         s->len[i][NAME_TEXT] = utf8_of(s->name[i], sizeof s->name[i], at + file, name / name_unit, name_unit);

@@ -25,8 +25,8 @@ struct got {
     unsigned requests, parents, bad;
 };
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len,
-                     uint8_t flags, void *user)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
+                     const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
     struct got *got = user;
     (void)session, (void)flags;
@@ -64,7 +64,8 @@ static size_t make_requests(char *out, size_t room)
         char path[40];
         snprintf(path, sizeof path, "/request/%d", 1 + 2 * i);
 #define NV(n, v) {(uint8_t *)n, (uint8_t *)(v), sizeof(n) - 1, strlen(v), NGHTTP2_NV_FLAG_NONE}
-        nghttp2_nv nv[] = {NV(":method", "GET"), NV(":scheme", "http"), NV(":authority", "h"), NV(":path", path), NV("x-more", "something to say")};
+        nghttp2_nv nv[] = {NV(":method", "GET"), NV(":scheme", "http"), NV(":authority", "h"), NV(":path", path),
+                           NV("x-more", "something to say")};
         nghttp2_submit_request(client, NULL, nv, 5, NULL, NULL);
         const uint8_t *bytes;
         for (ssize_t n; (n = nghttp2_session_mem_send(client, &bytes)) > 0; len += (size_t)n)
@@ -77,7 +78,8 @@ static size_t make_requests(char *out, size_t room)
 
 static ssize_t send_by(int way, int fd, const char *bytes, size_t len)
 {
-    struct iovec iov[3] = {{(char *)bytes, len / 3}, {(char *)bytes + len / 3, len / 3}, {(char *)bytes + 2 * (len / 3), len - 2 * (len / 3)}};
+    struct iovec iov[3] = {
+        {(char *)bytes, len / 3}, {(char *)bytes + len / 3, len / 3}, {(char *)bytes + 2 * (len / 3), len - 2 * (len / 3)}};
     switch (way) {
     case 0: return write(fd, bytes, len);
     case 1: return writev(fd, iov, 3);
@@ -139,7 +141,10 @@ static void run(int way, size_t piece, long limit, const char *bytes, size_t len
     if (sent && whole && got.requests == REQUESTS && got.bad == 0 && (uncut ? got.parents == most : got.parents <= most))
         return;
     printf("FAIL http2-%s, pieces of %zu, cut at %ld: %s, %u requests, %u traceparents, %u bad\n", ways[way], piece, limit,
-           !sent ? "the calls do not add up" : whole ? "read" : "the peer could not read it", got.requests, got.parents, got.bad);
+           !sent   ? "the calls do not add up"
+           : whole ? "read"
+                   : "the peer could not read it",
+           got.requests, got.parents, got.bad);
     failures++;
 }
 
@@ -162,7 +167,8 @@ int main(int argc, char **argv)
             for (long limit = 0; limit < (long)piece + 80; limit += 3)
                 run(way, piece, limit, bytes, len, expect);
         if (failures == before)
-            printf("ok http2-%s cut everywhere%s\n", (const char *[]){"write", "writev", "send"}[way], expect ? ", with traceparents" : "");
+            printf("ok http2-%s cut everywhere%s\n", (const char *[]){"write", "writev", "send"}[way],
+                   expect ? ", with traceparents" : "");
     }
     return failures != 0;
 }
