@@ -33,7 +33,7 @@ $(BUILD)/pic/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(PRELOAD_CFLAGS) $(CFLAGS) -c $< -o $@
 
-$(BUILD)/pic/preload/context/node/script.o: preload/context/node/adapter.js
+$(BUILD)/pic/preload/context/node/script.o: preload/context/node/adapter.js preload/context/node/sites.js
 $(BUILD)/pic/preload/interpose/load.o: PRELOAD_CFLAGS += -DOTSHIM_DEFINES_DLOPEN
 
 # The exports are the table and nothing else: all the rest has hidden visibility (a `local: *` would need a version for each export, and

@@ -15,7 +15,7 @@
 const struct ctx_runtime ctx_runtimes[] = {
     {.name = "cpython", .current = python_current, .site_keep = frames_keep, .site_words = frames_site_words},
     {.name = "ruby", .current = ruby_current},
-    {.name = "node", .current = node_current},
+    {.name = "node", .current = node_current, .site_keep = node_site_keep, .site_words = node_site_words},
     {.name = "jvm", .current = jvm_current},
     {.name = NULL},
 };

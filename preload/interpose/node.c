@@ -12,6 +12,7 @@
  * Whatever goes wrong: no exception is left behind, and such a thread works for nobody. */
 #include "interpose/node.h"
 #include "base/base.h"
+#include "base/config.h"
 #include "conn/conn.h"
 #include "context/node/node.h"
 #include "interpose/lookup.h"
@@ -202,23 +203,34 @@ static void learn_version(napi_env env)
     *put_number(at, found->patch) = '\0';
 }
 
+/* Are calls to have their sites? 0: none, 1: some, 2: all. */
+static uint32_t site_mode(struct node_slot *slot)
+{
+    if (config.stack_threshold_ns == UINT64_MAX)
+        return 0;
+    if (config.stack_threshold_ns != 0)
+        return 1;
+    atomic_store(&slot->heat[0], 1);
+    return 2;
+}
+
 static bool run(napi_env env, struct node_slot *slot)
 {
-    napi_value script, adapter, undefined, buffer, args[6], result;
-    const uint32_t numbers[] = {NODE_NOW_AT, NODE_ASKED_AT, NODE_CTX_WORDS};
+    napi_value script, adapter, undefined, buffer, args[9], result;
+    const uint32_t numbers[] = {NODE_NOW_AT, NODE_ASKED_AT, NODE_CTX_WORDS, NODE_SITE_AT, NODE_HEAT_AT, site_mode(slot)};
     bool done = false;
     if (api.ExternalBuffer(env, slot, sizeof *slot, stays, NULL, &buffer) != NAPI_OK ||
         api.CreateTypedArray(env, UINT32_ARRAY, NODE_SLOT_WORDS, buffer, 0, &args[0]) != NAPI_OK)
         return false;
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (api.CreateUint32(env, numbers[i], &args[1 + i]) != NAPI_OK)
             return false;
     node_lookups_noted(true);
-    return api.CreateFunction(env, "ask", NAPI_AUTO_LENGTH, ask, NULL, &args[4]) == NAPI_OK &&
-           api.CreateFunction(env, "lookup", NAPI_AUTO_LENGTH, lookup, NULL, &args[5]) == NAPI_OK &&
+    return api.CreateFunction(env, "ask", NAPI_AUTO_LENGTH, ask, NULL, &args[7]) == NAPI_OK &&
+           api.CreateFunction(env, "lookup", NAPI_AUTO_LENGTH, lookup, NULL, &args[8]) == NAPI_OK &&
            api.CreateString(env, node_script, NAPI_AUTO_LENGTH, &script) == NAPI_OK &&
            api.RunScript(env, script, &adapter) == NAPI_OK && api.Undefined(env, &undefined) == NAPI_OK &&
-           api.CallFunction(env, undefined, adapter, 6, args, &result) == NAPI_OK && api.GetBool(env, result, &done) == NAPI_OK &&
+           api.CallFunction(env, undefined, adapter, 9, args, &result) == NAPI_OK && api.GetBool(env, result, &done) == NAPI_OK &&
            done;
 }
 
@@ -232,8 +244,10 @@ static napi_value init(napi_env env, napi_value exports)
     if (slot == NULL)
         return NULL;
     /* The array outlives a failure, and so does its memory. */
-    if (run(env, slot) && api.AddCleanup(env, forget, slot) == NAPI_OK)
+    if (run(env, slot) && api.AddCleanup(env, forget, slot) == NAPI_OK) {
         node_slot = slot;
+        atomic_store(&runtime_has_sites, true);
+    }
     api.TakeException(env, &exception);
     return NULL;
 }

@@ -2,6 +2,7 @@
 //
 //   words    Uint32Array over struct node_slot: [0] 1 while the context in words[now...] is the one that the thread works for
 //   ask(fd)  true: the context of the request that is being answered on this connection lies in words[asked...]
+//   site, heat, mode      of sites.js; mode 0: calls have no sites, 1: some have, 2: all
 //   lookup(name, begins)  this name is about to be looked up, for whom words[now...] says; or is not, after all. Without arguments: not all are told
 //
 // True: it is in place. It throws nothing at the program, changes no object that programs make themselves, and puts no frame of its own
@@ -14,7 +15,7 @@
 //   undici (fetch)                     a client writes a queued request where the one before it has ended: by whom it was made is noted when
 //                                      it is made, and said right before its head is written
 //   undici's pools                     dispatch a queued request in the context of another's end: again in the context of its first dispatch
-(function adapter(words, now, asked, size, ask, lookup) {
+(function adapter(words, now, asked, size, site, heat, mode, ask, lookup) {
   'use strict';
   const { apply, getPrototypeOf, getOwnPropertyDescriptor, defineProperty } = Reflect;
 
@@ -68,6 +69,26 @@
   const nobody = {};
   const frames = AsyncLocalStorage.prototype.enterWith.toString().includes('AsyncContextFrame');
 
+  // A subscriber that throws would end the program.
+  const subscribe = (name, subscriber) => {
+    const careful = (message) => {
+      try {
+        subscriber(message);
+      } catch { /* this call has no parent, then */ }
+    };
+    if (channels.subscribe) channels.subscribe(name, careful);
+    else channels.channel(name).subscribe(careful);
+  };
+
+  // The object of JavaScript to which a handle belongs.
+  let owner;
+  function ownerOf(handle) {
+    if (owner === undefined) owner = Object.getOwnPropertySymbols(handle).find((symbol) => symbol.description === 'owner_symbol');
+    return owner === undefined ? undefined : handle[owner];
+  }
+
+  const where = mode === 0 ? {} : sites(words, site, heat, mode === 2, { require, ownerOf, subscribe });
+
   // ---- for whom is this native call made?
 
   // Handles of which it is said beforehand: for whom the next write is, and nobody once that has been made.
@@ -86,19 +107,21 @@
   }
 
   // In place of prototype[name], and as alike as can be.
-  function wrap(prototype, name, find) {
+  function wrap(prototype, name, find, place) {
     const property = prototype && getOwnPropertyDescriptor(prototype, name);
     const native = property && property.value;
     if (typeof native !== 'function') return;
     const wrapped = {
       [name]() {
         const store = find(this);
-        if (store === undefined) return apply(native, this, arguments);
-        push(store);
+        const placed = place !== undefined && place(this, arguments);
+        if (store === undefined && !placed) return apply(native, this, arguments);
+        if (store !== undefined) push(store);
         try {
           return apply(native, this, arguments);
         } finally {
           words[0] = 0;
+          words[site] = 0;
         }
       },
     }[name];
@@ -125,16 +148,15 @@
   const current = () => storage.getStore();
   const unasked = new WeakSet(); // sockets that connect for nobody knows whom
   function connects(handle) {
-    const owner = Object.getOwnPropertySymbols(handle).find((symbol) => symbol.description === 'owner_symbol');
-    return unasked.has(handle[owner]) ? undefined : storage.getStore();
+    return unasked.has(ownerOf(handle)) ? undefined : storage.getStore();
   }
   const tcp = prototypeOf('tcp_wrap', 'TCP') || prototypeOfSocket();
   const stream = getPrototypeOf(tcp);
-  wrap(tcp, 'connect', connects);
-  wrap(tcp, 'connect6', connects);
+  wrap(tcp, 'connect', connects, where.connecting);
+  wrap(tcp, 'connect6', connects, where.connecting);
   wrap(prototypeOf('pipe_wrap', 'Pipe'), 'connect', current);
   for (const prototype of [stream, prototypeOf('tls_wrap', 'TLSWrap')]) {
-    for (const name of ['writev', 'writeBuffer', 'writeUtf8String', 'writeAsciiString', 'writeLatin1String', 'writeUcs2String']) wrap(prototype, name, whose);
+    for (const name of ['writev', 'writeBuffer', 'writeUtf8String', 'writeAsciiString', 'writeLatin1String', 'writeUcs2String']) wrap(prototype, name, whose, where.writing);
   }
   wrap(prototypeOf('process_wrap', 'Process'), 'spawn', current);
   wrap(binding('spawn_sync'), 'spawn', current);
@@ -163,17 +185,6 @@
   }
 
   // ---- requests
-
-  // A subscriber that throws would end the program.
-  const subscribe = (name, subscriber) => {
-    const careful = (message) => {
-      try {
-        subscriber(message);
-      } catch { /* this call has no parent, then */ }
-    };
-    if (channels.subscribe) channels.subscribe(name, careful);
-    else channels.channel(name).subscribe(careful);
-  };
 
   function contextOf(socket) {
     const fd = socket._handle ? socket._handle.fd : -1;
@@ -214,6 +225,7 @@
   const makers = new WeakMap(); // request: for whom it was made
   const askers = new WeakMap(); // a dispatch's handler: for whom it was dispatched first
   let dispatching = 0;
+  let again = false; // what is dispatched now was so before: who asked for it is not on the stack
   let first = true;
   let opening = false;
   let doubtful = false;
@@ -226,6 +238,9 @@
       const queued = dispatching === 0 && dispatcher.listenerCount('drain') > 0;
       owner = (queued ? undefined : storage.getStore()) || nobody;
       if (known) askers.set(handler, owner);
+      if (dispatching === 0) again = queued;
+    } else if (dispatching === 0) {
+      again = true;
     }
     dispatching++;
     try {
@@ -233,6 +248,7 @@
       return store === storage.getStore() ? dispatch() : storage.run(store, dispatch);
     } finally {
       dispatching--;
+      if (dispatching === 0) again = false;
     }
   }
 
@@ -255,6 +271,7 @@
   // their connections; until then nobody knows for whom they make requests.
   subscribe('undici:request:create', ({ request }) => {
     makers.set(request, dispatching > 0 || first ? storage.getStore() : undefined);
+    if (where.made && (dispatching > 0 || first) && !again) where.made(request);
     if (!first) return;
     first = false;
     opening = true;
@@ -269,10 +286,12 @@
   });
   subscribe('net.client.socket', ({ socket }) => {
     if (doubtful) unasked.add(socket);
+    else if (where.connects && !again) where.connects(socket);
     doubtful = false;
   });
   subscribe('undici:client:sendHeaders', ({ request, socket }) => {
     if (socket._handle) announced.set(socket._handle, makers.get(request) || nobody);
+    if (socket._handle && where.sends) where.sends(request, socket._handle);
     if (dispatching > 0) return;
     for (const symbol of Object.getOwnPropertySymbols(socket)) {
       if (symbol.description === 'client') wrapDispatcher(socket[symbol]);

@@ -18,6 +18,20 @@
 #define OTSHIM_NODE_H
 
 #include "context/context.h"
+#include "context/runtime.h"
+
+/* Where in the program a call is made, as sites.js has it in words. Those are made only for calls to destinations that are hot: the next
+ * NODE_HOT_CALLS after one that was slow or failed. So the first one has none. */
+#define NODE_SITE_TEXT 968u
+#define NODE_DESTINATIONS 256u
+#define NODE_HOT_CALLS 100u
+struct node_site {
+    _Atomic uint32_t destination; /* its number, from 1 on; more than one may have it. 0: there is no call */
+    uint32_t line;
+    uint32_t stack_len, function_len, file_len; /* of the text's bytes: one after the other, all 0 if the call was not noted */
+    uint32_t reserved;
+    char text[NODE_SITE_TEXT];
+};
 
 /* What JavaScript and C share: an array of 32-bit words there. */
 struct node_slot {
@@ -25,8 +39,13 @@ struct node_slot {
     uint32_t reserved;
     struct ctx now;
     struct ctx asked; /* the answer to the last question for a request's context */
+    struct node_site site;
+    /* [0] not 0: one of the others may not be 0; those say how many of the next calls to a destination are to be noted. Written by both. */
+    _Atomic uint32_t heat[1 + NODE_DESTINATIONS];
 };
 #define NODE_SLOT_WORDS (sizeof(struct node_slot) / 4)
+#define NODE_SITE_AT (offsetof(struct node_slot, site) / 4)
+#define NODE_HEAT_AT (offsetof(struct node_slot, heat) / 4)
 #define NODE_CTX_WORDS (sizeof(struct ctx) / 4)
 #define NODE_NOW_AT (offsetof(struct node_slot, now) / 4)
 #define NODE_ASKED_AT (offsetof(struct node_slot, asked) / 4)
@@ -41,6 +60,10 @@ extern struct node_slot node_slot_nobody;
 
 int node_current(struct ctx *out);
 
+/* site.c: see struct ctx_runtime. */
+bool node_site_keep(void *kept);
+bool node_site_words(const void *kept, struct runtime_site_words *words);
+
 /* lookups.c. JavaScript is about to have a name looked up, for whom the thread works for now. The name is one that getaddrinfo() will be asked for:
  * no number. */
 void node_lookup_note(const char *name, size_t len);
@@ -54,7 +77,7 @@ enum node_lookup {
 };
 enum node_lookup node_lookup_take(const char *name, size_t len, struct ctx *owner);
 
-/* script.c: a JavaScript expression whose value is a function (adapter.js says which). */
+/* script.c: a JavaScript expression whose value is a function (adapter.js says which; sites.js is in it). */
 extern const char node_script[];
 
 #endif
