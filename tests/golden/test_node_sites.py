@@ -20,11 +20,18 @@ exports.later = function later(url) { setTimeout(() => { exports.byGet(url).catc
 """
 
 
-def server(lab, name, port, own="", file=None):
+def packages(name):
+    directory = laboratory.BUILD / "storm-node"
+    if not (directory / "node_modules" / name).exists():
+        pytest.skip(f"the package {name} is not in {directory} (tests/deps.sh storm)")
+    return directory
+
+
+def server(lab, name, port, own="", file=None, npm=""):
     library = lab.directory / "node_modules" / "library"
     library.mkdir(parents=True, exist_ok=True)
     (library / "index.js").write_text(LIBRARY)
-    return [programs.need("node"), file or laboratory.PROGRAMS / "sites_server.mjs", port, library, own]
+    return [programs.need("node"), file or laboratory.PROGRAMS / "sites_server.mjs", port, library, own, npm]
 
 
 def spans_of(lab, front, kind, url, times):
@@ -77,6 +84,31 @@ def test_slow(lab, kind):
             assert "/node_modules/library/" in stack[0]
         if kind in ("fetch", "posts"):
             assert stack[-1].startswith("    at async ") and "sites_server.mjs" in stack[-1]
+
+
+def test_axios(lab):
+    front = lab.start(server, "front", npm=packages("axios"))
+    leaf = lab.start(programs.thread_server, "leaf", traced=False)
+    spans, _ = spans_of(lab, front, "axios", leaf.url("/slow/1?ms=150"), 2)
+    if spans:
+        check(spans[1], site("byAxios", "// here: byAxios"))
+
+
+def test_who_waits_in_undicis_pool(lab):
+    """Is written when the one before it is answered: not by that one's function."""
+    front = lab.start(server, "front", npm=packages("undici"))
+    leaf = lab.start(programs.thread_server, "leaf", traced=False)
+    url = leaf.url("/slow/1?ms=150")
+    spans_of(lab, front, "both", url, 4)
+    if laboratory.BARE:
+        return
+    told_of = {"": set(), "&behind": set()}
+    for span in lab.spans():
+        which = span.attributes.get("url.full", "").removeprefix(url)
+        if span.kind == "CLIENT" and which in told_of:
+            told_of[which].add(tuple(told(span)))
+    nobody = (None, None, None)
+    assert told_of == {"": {nobody, tuple(site("inLine", "// here: inLine"))}, "&behind": {nobody}}
 
 
 @pytest.mark.parametrize("kind", ["get", "fetch", "required"])

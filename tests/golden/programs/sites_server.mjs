@@ -1,5 +1,5 @@
 // Node's http server, whose handlers call out from functions that the tests know by name. /KIND?url=U; arguments: the port, a library in
-// node_modules, and "own" for a program that has its own idea of stacks.
+// node_modules, "own" for a program that has its own idea of stacks, and a directory of packages.
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createRequire } from 'node:module';
@@ -7,6 +7,8 @@ import { createRequire } from 'node:module';
 const require = createRequire(import.meta.url);
 const { byRequire } = require('./sites_required.cjs');
 const library = process.argv[3] ? require(process.argv[3]) : undefined;
+
+const packages = process.argv[5] ? createRequire(`${process.argv[5]}/`) : undefined;
 
 const agent = new http.Agent({ keepAlive: true });
 
@@ -30,6 +32,25 @@ async function posts(url) {
 
 async function waits(url) {
   await library.byGet(url); // here: waits
+}
+
+// Of undici's pool, in which the second has to wait for the first.
+let pool;
+async function inLine(url) {
+  const { body } = await pool.request({ path: `${url.pathname}${url.search}`, method: 'GET' }); // here: inLine
+  return body.text();
+}
+async function behindIt(url) {
+  const { body } = await pool.request({ path: `${url.pathname}${url.search}&behind`, method: 'GET' }); // here: behindIt
+  return body.text();
+}
+function both(url) {
+  pool ??= new (packages('undici').Pool)(url.origin, { connections: 1 });
+  return Promise.all([inLine(url), behindIt(url)]);
+}
+
+async function byAxios(url) {
+  await packages('axios').get(url); // here: byAxios
 }
 
 const own = { calls: 0, limit: 3, prepare: undefined };
@@ -63,6 +84,8 @@ const kinds = {
   required: byRequire,
   fetch: (url) => new Upstream().ask(url),
   posts,
+  axios: byAxios,
+  both: (url) => both(new URL(url)),
   waits,
   async library(url) {
     library.later(url);
