@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import lab as laboratory
@@ -164,6 +166,26 @@ def test_all(lab, kind):
     spans, _ = spans_of(lab, front, kind, leaf.url("/leaf/1"), 2)
     for span in spans or ():
         check(span, SITES[kind])
+
+
+def test_many_at_once(lab):
+    """Each call its own function's."""
+    leaf = lab.start(programs.thread_server, "leaf", traced=False)
+    front = lab.start(server, "front", env={"OTSHIM_STACK_THRESHOLD": "0"})
+    kinds = ["get", "fetch", "posts", "nameless"]
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        paths = [f"/{kind}?url=" + quote(leaf.url(f"/slow/{kind}-ID?ms=2"), safe="") for kind in kinds]
+        list(pool.map(lambda path: lab.storm(front, path, laboratory.ids(60)), paths))
+    if laboratory.BARE:
+        return
+    seen = set()
+    time.sleep(0.5)  # the last of them
+    for span in lab.spans():
+        if span.kind == "CLIENT" and span.attributes.get("code.stacktrace"):
+            kind = re.search(r"/slow/(\w+)-", span.attributes["url.full"])[1]
+            check(span, SITES[kind])
+            seen.add(kind)
+    assert seen == set(kinds)
 
 
 def test_off(lab):

@@ -1,4 +1,5 @@
-/* test_preload_node.c - whose a thread of Node's says it is, and whose a name that another thread looks up. */
+/* test_preload_node.c - whose a thread of Node's says it is, and whose a name that another thread looks up; where in the program
+ * a call was made, as JavaScript has put it into memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -114,11 +115,97 @@ static void test_no_room(void **state)
     EXPECT("another", NODE_LOOKUP_UNKNOWN);
 }
 
+/* What JavaScript has in words when it makes a call. */
+static void make_call(uint32_t destination, const char *stack, const char *function, const char *file, uint32_t line)
+{
+    struct node_site *site = &slot.site;
+    work_for(1);
+    site->line = line;
+    site->stack_len = (uint32_t)strlen(stack);
+    site->function_len = (uint32_t)strlen(function);
+    site->file_len = (uint32_t)strlen(file);
+    strcat(strcat(strcpy(site->text, stack), function), file);
+    site->destination = destination;
+}
+
+static uint64_t kept[RUNTIME_SITE_BYTES / 8];
+static struct runtime_site_words words;
+
+static bool words_of_kept(void)
+{
+    memset(&words, 0, sizeof words);
+    return node_site_words(kept, &words);
+}
+
+static void test_site(void **state)
+{
+    (void)state;
+    make_call(5, "    at f (/a.js:3:1)", "f", "/a.js", 3);
+    assert_true(node_site_keep(kept));
+    make_call(6, "    at g (/b.js:4:1)", "g", "/b.js", 4); /* the next one */
+    assert_int_equal(slot.heat[0], 0);
+    assert_true(words_of_kept());
+    assert_memory_equal(words.stack, "    at f (/a.js:3:1)", words.stack_len);
+    assert_memory_equal(words.function, "f", words.function_len);
+    assert_memory_equal(words.file, "/a.js", words.file_len);
+    assert_int_equal(words.stack_len, 20);
+    assert_int_equal(words.function_len, 1);
+    assert_int_equal(words.file_len, 5);
+    assert_int_equal(words.line, 3);
+}
+
+/* The first slow call says nothing, and makes its destination hot. */
+static void test_site_heat(void **state)
+{
+    (void)state;
+    make_call(NODE_DESTINATIONS, "", "", "", 0);
+    assert_true(node_site_keep(kept));
+    assert_false(words_of_kept());
+    assert_int_not_equal(slot.heat[0], 0);
+    assert_int_equal(slot.heat[NODE_DESTINATIONS], NODE_HOT_CALLS);
+    assert_int_equal(slot.heat[1], 0);
+}
+
+static void test_site_none(void **state)
+{
+    (void)state;
+    node_slot = NULL;
+    assert_false(node_site_keep(kept));
+    node_slot = &node_slot_nobody;
+    assert_false(node_site_keep(kept));
+    make_call(0, "", "", "", 0);
+    assert_false(node_site_keep(kept));
+    make_call(NODE_DESTINATIONS + 1, "", "", "", 0);
+    assert_false(node_site_keep(kept));
+    make_call(1, "", "", "", 0);
+    slot.site.stack_len = NODE_SITE_TEXT;
+    assert_true(node_site_keep(kept));
+    slot.site.file_len = 1; /* more than there can be */
+    assert_false(node_site_keep(kept));
+    slot.site.stack_len = UINT32_MAX;
+    assert_false(node_site_keep(kept));
+}
+
+static void test_site_long_names(void **state)
+{
+    (void)state;
+    char name[OTSHIM_CODE_FUNCTION_MAX + 2];
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    make_call(1, "    at x", name, "/a.js", 1);
+    assert_true(node_site_keep(kept));
+    assert_true(words_of_kept());
+    assert_int_equal(words.function_len, 0);
+    assert_memory_equal(words.file, "/a.js", words.file_len);
+    assert_int_equal(words.file_len, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_current),    cmocka_unit_test(test_no_adapter), cmocka_unit_test(test_one_owner),
-        cmocka_unit_test(test_two_owners), cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_two_owners), cmocka_unit_test(test_no_room),    cmocka_unit_test(test_site),
+        cmocka_unit_test(test_site_heat),  cmocka_unit_test(test_site_none),  cmocka_unit_test(test_site_long_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
