@@ -172,7 +172,7 @@ static bool is_fatal(int error)
     case EHOSTDOWN:
     case EHOSTUNREACH:
     case EIO:
-    case EPROTO: return true; /* said by TLS libraries (interpose/openssl.c) */
+    case EPROTO: return true; /* said by TLS libraries (interpose/openssl.c, gnutls.c) */
     default: return false;
     }
 }

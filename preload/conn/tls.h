@@ -31,6 +31,10 @@ struct tls_session {
     struct conn *plain;    /* NULL: not yet */
     uint32_t generation;   /* of .plain */
     bool server, finished; /* role; the handshake is over, one way or the other */
+    bool committed;        /* the library holds bytes of a plain write, which the program is to repeat (tls_write.h) */
+    bool corked;           /* what is written stays in the library for now (GnuTLS) */
+    bool early;            /* something was written that goes out with the hello, or once more (GnuTLS) */
+    uint16_t server_name;  /* as the program set it, where the library does not tell (intern.h) */
     uint64_t begun_ns;     /* of the handshake; 0: not begun */
     struct tls_pending *pending;
 };

@@ -41,6 +41,7 @@ void tls_pending_drop(struct tls_session *session)
 {
     struct tls_pending *pending = session->pending;
     session->pending = NULL;
+    session->committed = false;
     if (pending == NULL)
         return;
     memset(pending->bytes, 0, pending->len); /* the program may have wiped its own */
@@ -108,7 +109,7 @@ static ssize_t woven(const struct output *output, const struct iovec *pieces, si
         errno = error;
         return call->result > 0 ? (ssize_t)total : -1;
     }
-    pending->program_sum = sum_of(output->buf, output->len);
+    pending->program_sum = call->writer->nameless ? 0 : sum_of(output->buf, output->len);
     call->unfinished = true;
     return (ssize_t)total;
 }
@@ -118,7 +119,7 @@ static ssize_t resume(struct tls_session *session, struct tls_writer *writer, co
 {
     struct tls_pending *pending = session->pending;
     struct watch watch;
-    if (len < pending->program_len || sum_of(bytes, pending->program_len) != pending->program_sum) {
+    if (!writer->nameless && (len < pending->program_len || sum_of(bytes, pending->program_len) != pending->program_sum)) {
         tls_pending_drop(session);
         if (tls_watch(session, &watch))
             conn_give_up(watch.conn);
@@ -133,13 +134,50 @@ static ssize_t resume(struct tls_session *session, struct tls_writer *writer, co
     return taken;
 }
 
+/* ---- a plain write that is to be repeated ---------------------------------------------------------------------------------------------- */
+
+static void keep(struct tls_session *session, const struct tls_writer *writer, const void *bytes, size_t len)
+{
+    session->committed = true;
+    if (!writer->nameless || (session->pending = pending_new(len)) == NULL)
+        return;
+    session->pending->len = len;
+    memcpy(session->pending->bytes, bytes, len);
+}
+
+static ssize_t repeat(struct tls_session *session, struct tls_writer *writer, const void *bytes, size_t len)
+{
+    struct watch watch;
+    ssize_t taken = writer->write(writer, bytes, len);
+    int error = errno;
+    if (taken < 0 && error == EAGAIN)
+        return taken;
+    const struct tls_pending *kept = session->pending;
+    struct iovec piece = {(void *)(uintptr_t)(kept != NULL ? kept->bytes : bytes), kept != NULL ? kept->len : len};
+    if (!tls_watch(session, &watch)) {
+        /* nobody to tell */
+    } else if (taken > (ssize_t)piece.iov_len) {
+        flow_sent_unseen(&watch, taken);
+    } else {
+        errno = error;
+        flow_sent(&watch, &piece, 1, taken);
+    }
+    tls_pending_drop(session);
+    errno = error;
+    return taken;
+}
+
 ssize_t tls_write(struct tls_session *session, struct tls_writer *writer, const void *bytes, size_t len, bool may_inject)
 {
     struct watch watch;
+    if (session->committed)
+        return repeat(session, writer, bytes, len);
     if (session->pending != NULL)
         return resume(session, writer, bytes, len);
-    if (!tls_watch(session, &watch))
+    if (bytes == NULL || !tls_watch(session, &watch))
         return writer->write(writer, bytes, len);
+    if (writer->most != 0 && len > writer->most)
+        len = writer->most;
     struct call call = {
         .output = {.plain = plain,
                    .fd = watch.fd,
@@ -151,5 +189,11 @@ ssize_t tls_write(struct tls_session *session, struct tls_writer *writer, const 
         .writer = writer,
     };
     ssize_t taken = inject_output(&watch, &call.output);
-    return call.unfinished ? -1 : taken;
+    if (call.unfinished)
+        return -1;
+    if (OTSHIM_UNLIKELY(taken < 0 && errno == EAGAIN && writer->committed)) {
+        keep(session, writer, bytes, len);
+        errno = EAGAIN;
+    }
+    return taken;
 }

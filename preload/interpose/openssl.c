@@ -1,30 +1,18 @@
-/* openssl.c - OpenSSL, as the programs that use it see it.
- *
- * Nothing of it is exported by us, linked or loaded: a program that asks whether there is an SSL_read must get the answer that it would get without us. Instead the
- * import slots of the objects that depend on a libssl - the program, a library, an extension module - are pointed at our wrappers (slots.h), whenever
- * something was loaded. Several libssl in one process are kept apart: each has a set of wrappers of its own, so that a wrapper knows whom to call. An
- * object belongs to the libssl that its DT_NEEDED names; where there is only one, to that.
+/* openssl.c - the room of OpenSSL 1.1 and 3 among the TLS libraries (tls_library.h).
  *
  * The wrapper makes exactly the call that the program made, and tells conn/tls.h what went through in the clear. Only SSL_write may be called with another
  * buffer (conn/tls_write.h). The getters that are asked besides change nothing; SSL_get_error looks at the error queue without taking from it. */
-#include "interpose/openssl.h"
 #include "base/base.h"
 #include "conn/tls_write.h"
-#include "interpose/load.h"
 #include "interpose/lookup.h"
 #include "interpose/slots.h"
-#include "span/span.h"
+#include "interpose/tls_library.h"
 #include <errno.h>
-#include <link.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/types.h>
 
-#define LIBRARIES 3u
-
+/* Nothing but functions, in the order of the table. */
 struct ssl_library {
-    ElfW(Addr) base; /* where it is loaded; 0: none */
-    const char *soname;
 #define WRAPPED(ret, name, params) ret(*name) params;
 #define WRAPPED_OPTIONAL(ret, name, params) ret(*name) params;
 #define CALLED(ret, name, params) ret(*name) params;
@@ -35,7 +23,7 @@ struct ssl_library {
 #undef CALLED
 #undef CALLED_OPTIONAL
 };
-static struct ssl_library libraries[LIBRARIES];
+static struct ssl_library libraries[TLS_LIBRARIES];
 
 /* Of libcrypto, for those who hand records to it themselves; and its words for a failure. One of several will do: the codes are the same. */
 static int (*bio_write)(void *bio, const void *data, int len);
@@ -176,23 +164,26 @@ struct writer {
     const struct ssl_library *lib;
     void *ssl;
     bool ex;
-    int ret; /* of the last call */
+    int ret;   /* of the last call, */
+    int error; /* and errno before and after it */
 };
 
 static ssize_t writer_write(struct tls_writer *tls_writer, const void *bytes, size_t len)
 {
     struct writer *w = (struct writer *)tls_writer;
     size_t done = 0;
+    errno = w->error;
     if (w->ex) {
         w->ret = w->lib->SSL_write_ex(w->ssl, bytes, len, &done);
     } else {
         w->ret = w->lib->SSL_write(w->ssl, bytes, (int)len);
         done = w->ret > 0 ? (size_t)w->ret : 0;
     }
+    w->error = errno;
     if (w->ret > 0)
         return (ssize_t)done;
-    int error = errno;
-    int why = failure_of(w->lib, w->ssl, w->ret, error);
+    int why = failure_of(w->lib, w->ssl, w->ret, w->error);
+    w->writer.committed = why == EAGAIN && w->lib->SSL_is_init_finished(w->ssl) == 1;
     errno = why == 0 ? EPIPE : why;
     return -1;
 }
@@ -201,15 +192,14 @@ static ssize_t writer_write(struct tls_writer *tls_writer, const void *bytes, si
 static size_t call_writer(struct writer *w, struct tls_session *session, const void *buf, size_t num)
 {
     struct tls_call call;
-    int error = errno;
+    w->error = errno;
     handshake_begin(w->lib, w->ssl, session);
     bool settled = session->finished || w->lib->SSL_is_init_finished(w->ssl) == 1;
     tls_call_begin(&call, session);
     ssize_t taken = tls_write(session, &w->writer, buf, num, settled);
     tls_call_end(&call);
-    errno = error;
     handshake_look(w->lib, w->ssl, session, w->ret);
-    errno = error;
+    errno = w->error;
     return taken > 0 ? (size_t)taken : 0;
 }
 
@@ -406,81 +396,29 @@ SET(2)
 
 static void redirect(const struct dl_phdr_info *info, unsigned n)
 {
-    const struct slot_redirect tables[LIBRARIES][REDIRECTS_COUNT] = {REDIRECTS(0), REDIRECTS(1), REDIRECTS(2)};
+    const struct slot_redirect tables[TLS_LIBRARIES][REDIRECTS_COUNT] = {REDIRECTS(0), REDIRECTS(1), REDIRECTS(2)};
     slots_redirect(info, tables[n], REDIRECTS_COUNT - (bio_write == NULL));
 }
 
-/* ---- finding them ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- for tls_library.c ---------------------------------------------------------------------------------------------------------------------------------- */
 
-/* All that is needed is there, in this one object. */
-static bool read_library(const struct dl_phdr_info *info, struct ssl_library *lib)
-{
-    enum {
-#define WRAPPED(ret, name, params) AT_##name,
-#define WRAPPED_OPTIONAL(ret, name, params) AT_##name,
-#define CALLED(ret, name, params) AT_##name,
-#define CALLED_OPTIONAL(ret, name, params) AT_##name,
-#include "interpose/openssl.def"
-        ALL
-#undef WRAPPED
-#undef WRAPPED_OPTIONAL
-#undef CALLED
-#undef CALLED_OPTIONAL
-    };
-    struct lookup_item items[] = {
-#define WRAPPED(ret, name, params) {#name, NULL, NULL},
-#define WRAPPED_OPTIONAL(ret, name, params) {#name, NULL, NULL},
-#define CALLED(ret, name, params) {#name, NULL, NULL},
-#define CALLED_OPTIONAL(ret, name, params) {#name, NULL, NULL},
-#include "interpose/openssl.def"
-#undef WRAPPED
-#undef WRAPPED_OPTIONAL
-#undef CALLED
-#undef CALLED_OPTIONAL
-    };
-    bool complete = true;
-    lookup_object(info, items, ALL);
-#define WRAPPED(ret, name, params) complete = complete && (lib->name = (ret(*) params)items[AT_##name].found) != NULL;
+static const struct tls_function functions[] = {
+#define WRAPPED(ret, name, params) {#name, false},
 #define CALLED WRAPPED
-#define WRAPPED_OPTIONAL(ret, name, params) lib->name = (ret(*) params)items[AT_##name].found;
+#define WRAPPED_OPTIONAL(ret, name, params) {#name, true},
 #define CALLED_OPTIONAL WRAPPED_OPTIONAL
 #include "interpose/openssl.def"
 #undef WRAPPED
 #undef WRAPPED_OPTIONAL
 #undef CALLED
 #undef CALLED_OPTIONAL
-    return complete;
-}
+};
+_Static_assert(sizeof(struct ssl_library) == sizeof functions / sizeof *functions * sizeof(void *), "one for one");
+_Static_assert(sizeof functions / sizeof *functions <= TLS_FUNCTIONS, "all fit");
 
-static const char *file_name(const char *path)
+static void found(unsigned n, void *const *all)
 {
-    const char *slash = path != NULL ? strrchr(path, '/') : NULL;
-    return slash != NULL ? slash + 1 : path != NULL ? path : "";
-}
-
-static int find_library(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    struct ssl_library found;
-    (void)size, (void)arg;
-    if (strncmp(file_name(info->dlpi_name), "libssl", 6) != 0)
-        return 0;
-    for (unsigned n = 0; n < LIBRARIES; n++)
-        if (libraries[n].base == info->dlpi_addr && libraries[n].base != 0)
-            return 0;
-    if (!read_library(info, &found)) {
-        span_log(9, "TLS: a libssl that is not OpenSSL 1.1 or 3: what goes through it is not seen");
-        return 0;
-    }
-    for (unsigned n = 0; n < LIBRARIES; n++) {
-        if (libraries[n].base != 0)
-            continue;
-        found.soname = file_name(info->dlpi_name);
-        found.base = info->dlpi_addr;
-        libraries[n] = found;
-        return 0;
-    }
-    span_log(9, "TLS: more than three different libssl in one process: what goes through the fourth is not seen");
-    return 0;
+    memcpy(&libraries[n], all, sizeof libraries[n]);
 }
 
 static void find_crypto(void)
@@ -496,44 +434,14 @@ static void find_crypto(void)
     reason_text = (const char *(*)(unsigned long))items[3].found;
 }
 
-static int redirect_object(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    (void)size, (void)arg;
-    const char *needed = slots_needed(info, "libssl");
-    if (needed == NULL || strncmp(file_name(info->dlpi_name), "libssl", 6) == 0)
-        return 0;
-    for (unsigned n = 0; n < LIBRARIES; n++)
-        if (libraries[n].base != 0 && (strcmp(file_name(needed), libraries[n].soname) == 0 || libraries[1].base == 0)) {
-            redirect(info, n);
-            break;
-        }
-    return 0;
-}
-
-/* A library that is being loaded at this moment is found by one of the next looks. */
-#define LOOKS_A_CALL 16u
-
-void openssl_look(void)
-{
-    static _Atomic uint32_t calls_seen = UINT32_MAX, looks_left;
-    static _Atomic bool looking;
-    uint32_t calls = atomic_load_explicit(&load_calls, memory_order_relaxed);
-    if (OTSHIM_LIKELY(calls == atomic_load_explicit(&calls_seen, memory_order_relaxed) &&
-                      atomic_load_explicit(&looks_left, memory_order_relaxed) == 0))
-        return;
-    if (atomic_exchange_explicit(&looking, true, memory_order_acquire))
-        return;
-    int error = errno;
-    uint32_t left = calls != atomic_load_explicit(&calls_seen, memory_order_relaxed)
-                        ? LOOKS_A_CALL
-                        : atomic_load_explicit(&looks_left, memory_order_relaxed);
-    dl_iterate_phdr(find_library, NULL);
-    if (libraries[0].base != 0) {
-        find_crypto();
-        dl_iterate_phdr(redirect_object, NULL);
-    }
-    atomic_store_explicit(&calls_seen, calls, memory_order_relaxed);
-    atomic_store_explicit(&looks_left, left - (left > 0), memory_order_relaxed);
-    atomic_store_explicit(&looking, false, memory_order_release);
-    errno = error;
-}
+const struct tls_room openssl_room = {
+    .file = "libssl",
+    .sets = TLS_LIBRARIES,
+    .unknown = "TLS: a libssl that is not OpenSSL 1.1 or 3: what goes through it is not seen",
+    .too_many = "TLS: more than three different libssl in one process: what goes through the fourth is not seen",
+    .functions = functions,
+    .count = sizeof functions / sizeof *functions,
+    .found = found,
+    .look = find_crypto,
+    .redirect = redirect,
+};

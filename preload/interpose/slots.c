@@ -92,7 +92,7 @@ static void redirect_slots(const struct imports *in, const ElfW(Rela) * slots, s
             continue;
         const struct slot_redirect *to = find_redirect(table, count, in->strings + symbol->st_name);
         const void **slot = (const void **)(in->base + slots[i].r_offset);
-        if (to == NULL)
+        if (to == NULL || to->theirs == NULL) /* there is no such function: a weak reference stays empty */
             continue;
         ElfW(Addr) now = (ElfW(Addr))__atomic_load_n(slot, __ATOMIC_ACQUIRE);
         bool unresolved = type == SLOT_FUNCTION && now >= in->low && now < in->high;

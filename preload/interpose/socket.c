@@ -6,10 +6,10 @@
 #include "context/context.h"
 #include "interpose/jvm.h"
 #include "interpose/node.h"
-#include "interpose/openssl.h"
 #include "interpose/python.h"
 #include "interpose/quiet.h"
 #include "interpose/ruby.h"
+#include "interpose/tls_library.h"
 #include "interpose/wait.h"
 #include "interpose/wrap.h"
 #include "span/span.h"
@@ -59,8 +59,8 @@ WRAP(int, bind, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 WRAP(int, listen, (int fd, int backlog))
 {
     if (watching())
-        PRESERVE_ERRNO(
-            (stack_prepare(), wait_look(), python_look(true), node_look(), ruby_look(true), openssl_look(), jvm_look(fd, true)));
+        PRESERVE_ERRNO((stack_prepare(), wait_look(), python_look(true), node_look(), ruby_look(true), tls_library_look(),
+                        jvm_look(fd, true)));
     int result = REAL(listen)(fd, backlog);
     if (result == 0 && watching())
         PRESERVE_ERRNO(conn_listening(fd));
@@ -93,7 +93,7 @@ static int accept_watched(int fd, struct sockaddr *addr, socklen_t *addrlen, int
         }
         wait_look();
         python_look(false);
-        openssl_look();
+        tls_library_look();
         jvm_look(fd, false);
         conn_accepted(fd, result, (struct sockaddr *)&own, own_len);
         conn_blocks(result, !(flags & SOCK_NONBLOCK));
@@ -118,7 +118,7 @@ WRAP(int, connect, (int fd, const struct sockaddr *addr, socklen_t addrlen))
 {
     if (!watching())
         return REAL(connect)(fd, addr, addrlen);
-    PRESERVE_ERRNO((stack_prepare(), openssl_look(), python_look_once()));
+    PRESERVE_ERRNO((stack_prepare(), tls_library_look(), python_look_once()));
     uint64_t start = now_ns();
     int result = REAL(connect)(fd, addr, addrlen);
     int error = errno;

@@ -1,11 +1,13 @@
 """A certificate authority for one laboratory: made by openssl when it is first asked for, gone with the laboratory's directory."""
 
+import os
 import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import programs
+import pytest
 
 
 @dataclass
@@ -31,6 +33,19 @@ def files(directory):
     (directory / "server.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     openssl(directory, "x509", "-req", "-in", "server.csr", "-CA", made.authority, "-CAkey", "ca.key", "-CAcreateserial", "-days", 2,
             "-extfile", "server.ext", "-out", made.chain)
+    return made
+
+
+def compiled(name, library):
+    """A program of ours, linked with a library that need not be there."""
+    source, made = programs.PROGRAMS / "tls" / f"{name}.c", programs.COMPILED / name
+    if made.exists() and made.stat().st_mtime > source.stat().st_mtime:
+        return made
+    command = [os.environ.get("CC", "gcc"), "-std=gnu11", "-Wall", "-Wextra", source, "-o", made, library]
+    done = subprocess.run([str(a) for a in command], capture_output=True, text=True, timeout=60)
+    if f"cannot find {library}" in done.stderr or "No such file or directory" in done.stderr:
+        pytest.skip(f"{library} or its headers are not installed")
+    assert done.returncode == 0, done.stderr
     return made
 
 

@@ -110,6 +110,8 @@ static unsigned write_all(SSL *ssl, const char *bytes, size_t len, long mode, bo
         }
         if (ERR_peek_error() != 0)
             fail("something in the error queue");
+        if (errno != EAGAIN)
+            fail("errno is not what write() left");
         again++;
         struct pollfd p = {.fd = SSL_get_fd(ssl), .events = why == SSL_ERROR_WANT_WRITE ? POLLOUT : POLLIN};
         poll(&p, 1, 1000);
