@@ -23,7 +23,7 @@ python=/usr/bin/python3 # Debian's own: a Python of pyenv or conda may lack ensu
 build_packages=(ca-certificates gcc libc6-dev make pkg-config protobuf-c-compiler libprotobuf-c-dev libcurl4-openssl-dev
                 libmicrohttpd-dev libdw-dev libelf-dev libjansson-dev libevent-dev zlib1g-dev libunwind8)
 demo_packages=(python3 python3-venv curl procps)
-test_packages=(g++ clang clang-format clang-tidy cppcheck shellcheck llvm libclang-rt-14-dev valgrind libcmocka-dev libfcgi-dev libssl-dev libnghttp2-dev libunwind-dev musl
+test_packages=(g++ clang clang-format clang-tidy cppcheck shellcheck llvm libclang-rt-14-dev valgrind libcmocka-dev libfcgi-dev libssl-dev libgnutls28-dev libcurl3-gnutls libnghttp2-dev libunwind-dev musl
                musl-dev musl-tools strace binutils openssl iproute2 tmux nginx-light apache2 libapache2-mod-php php-cli php-curl php-fpm fcgiwrap haproxy
                ruby ruby-webrick puma wrk wget libuv1-dev libev-dev)
 storm_packages=(python3-uvicorn python3-uvloop python3-httptools python3-websockets python3-fastapi python3-httpx python3-aiohttp

@@ -87,13 +87,15 @@ static void privileges(struct report *report)
             file ? "has" : "is", in->secure_why);
 }
 
-/* Above a shared OpenSSL the library reads what is inside; where other TLS is and that it stays closed is said, not silently missed. */
+/* Above a shared OpenSSL or GnuTLS the library reads what is inside; where other TLS is and that it stays closed is said, not silently missed. */
 static void tls(struct report *report)
 {
     const struct inspection *in = &report->program;
     if (strncmp(in->tls_needed, "libssl.so.", 10) == 0)
-        report_add(report, FINDING_GOOD, "tls-openssl", "it is linked with %s: HTTP/1.1 inside TLS is read above it",
+        report_add(report, FINDING_GOOD, "tls-openssl", "it is linked with %s: what is inside TLS is read above it",
                    in->tls_needed);
+    else if (strncmp(in->tls_needed, "libgnutls.so.", 13) == 0)
+        report_add(report, FINDING_GOOD, "tls-gnutls", "it is linked with %s: what is inside TLS is read above it", in->tls_needed);
     else if (in->tls_needed[0] != 0)
         report_add(report, FINDING_NOTE, "tls-shared",
                    "it is linked with %s: what goes through TLS is not read (plain HTTP, connect and name resolution are)",

@@ -125,19 +125,28 @@ static const char *version_text(void *object, char *text, size_t room)
     return text;
 }
 
+/* What the client asked for; room: INTERN_TEXT_MAX + 1. NULL: nothing. */
+static const char *server_name_text(void *object, const struct tls_session *session, char *text)
+{
+    size_t len = INTERN_TEXT_MAX + 1;
+    unsigned type;
+    if (session->server)
+        return lib.gnutls_server_name_get(object, text, &len, &type, 0) == 0 ? text : NULL;
+    const char *name = intern_get(session->server_name, &len);
+    if (name == NULL)
+        return NULL;
+    memcpy(text, name, len);
+    text[len] = '\0';
+    return text;
+}
+
 static void handshake_end(void *object, struct tls_session *session, int ret)
 {
     struct tls_facts facts = {.resumed = false};
     struct gnutls_bytes alpn = {NULL, 0};
     struct watch watch;
     char version[16], server_name[INTERN_TEXT_MAX + 1];
-    size_t len;
-    const char *name = intern_get(session->server_name, &len);
-    if (name != NULL) {
-        memcpy(server_name, name, len);
-        server_name[len] = '\0';
-        facts.server_name = server_name;
-    }
+    facts.server_name = server_name_text(object, session, server_name);
     if (ret < 0) {
         facts.error = handshake_error(object, ret);
     } else {
@@ -155,6 +164,16 @@ static void handshake_end(void *object, struct tls_session *session, int ret)
         conn_give_up(watch.conn);
 }
 
+static void handshake_look(void *object, struct tls_session *session, int ret)
+{
+    if (session->finished || (ret < 0 && !lib.gnutls_error_is_fatal(ret)))
+        return;
+    if (session->server && session->plain == NULL && (ret == E_PREMATURE_TERMINATION || ret == E_PULL_ERROR))
+        session->finished = true; /* somebody only knocked: nothing came, so there was no handshake */
+    else
+        handshake_end(object, session, ret);
+}
+
 static int gnutls_handshake(void *object)
 {
     struct tls_session *session = session_of(object, true);
@@ -169,8 +188,7 @@ static int gnutls_handshake(void *object)
     int ret = lib.gnutls_handshake(object);
     tls_call_end(&call);
     int error = errno;
-    if (!session->finished && (ret >= 0 || lib.gnutls_error_is_fatal(ret)))
-        handshake_end(object, session, ret);
+    handshake_look(object, session, ret);
     errno = error;
     return ret;
 }

@@ -126,6 +126,14 @@ def test_node():
     assert codes["runtime"] == "note" and any(code in codes for code in ("tls-static", "tls-shared", "tls-openssl"))
 
 
+def test_gnutls():
+    wget = shutil.which("wget")
+    if wget is None or b"libgnutls.so" not in open(wget, "rb").read():
+        pytest.skip("there is no wget that is linked with GnuTLS")
+    status, verdict, codes = examined(wget)
+    assert (status, verdict, codes["tls-gnutls"]) == (0, "yes", "good")
+
+
 def test_hostile_file_name(tmp_path):
     program = shutil.copy("/bin/true", tmp_path / "a\x1b[2Jb\n")
     output = otshim("doctor", program).stdout

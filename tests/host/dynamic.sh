@@ -57,9 +57,18 @@ verdict exports "$(diff <(table 'SYMBOL(family, ret, name, params) @name@' symbo
 verdict export-versions "$(diff <(table 'VERSIONED(name, version) @name version@' versions.def | sed 's/\([^ ]*\) \(.*\)/\1@@\2/' | sort) \
     <(grep '@' <<<"$defined" | sort) | grep '^[<>]')"
 
-# The README's table of what is watched names each symbol once, under "What is watched".
-verdict readme "$(diff <(table 'SYMBOL(family, ret, name, params) @name@' symbols.def | sort) \
-    <(sed -n '/^## What is watched/,/^| traffic/p' README.md | grep -o '`[a-z_0-9]*`' | tr -d '`' | grep -vxE 'traceparent|tracestate' | sort) | grep '^[<>]')"
+# The README's table of what is watched names each symbol once, under "What is watched": the interposed, and those of TLS libraries.
+watched()
+{
+    table 'SYMBOL(family, ret, name, params) @name@' symbols.def
+    for room in openssl.def gnutls.def; do
+        table 'WRAPPED(ret, name, params) @name@' $room
+        table 'WRAPPED_OPTIONAL(ret, name, params) @name@' $room
+    done
+    echo BIO_write
+}
+verdict readme "$(diff <(watched | sort) \
+    <(sed -n '/^## What is watched/,/^| traffic/p' README.md | grep -o '`[A-Za-z_0-9]*`' | tr -d '`' | grep -vxE 'traceparent|tracestate' | sort) | grep '^[<>]')"
 verdict textrel "$(grep -E 'TEXTREL' <<<"$dynamic")"
 verdict bind-now "$(grep -qE 'BIND_NOW|NOW' <<<"$dynamic" || echo 'lazily bound')"
 verdict stack "$(readelf -lW "$lib" | awk '$1 == "GNU_STACK" && $(NF - 1) ~ /E/ { print "executable" }')"
