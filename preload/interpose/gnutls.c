@@ -121,7 +121,7 @@ static const char *version_text(void *object, char *text, size_t room)
     if (name == NULL || strncmp(name, "TLS", 3) != 0 || strlen(name) + 2 > room)
         return name;
     memcpy(text, "TLSv", 4);
-    strcpy(text + 4, name + 3);
+    memcpy(text + 4, name + 3, strlen(name + 3) + 1);
     return text;
 }
 

@@ -5,6 +5,7 @@ import re
 import programs
 import pytest
 import tls
+from test_http2 import nginx_http2
 from test_tls import handshakes, https_server
 
 TRACEPARENT = rb"\['00-[0-9a-f]{32}-[0-9a-f]{16}-01'\]"
@@ -75,6 +76,31 @@ def test_libcurl(lab, authority):
           leaf SERVER GET /leaf/2 200
         """
     )
+
+
+def test_libcurl_and_http2(lab, authority):
+    leaf = lab.start(programs.thread_server, "leaf")
+    front = lab.start(nginx_http2(leaf, True), "front")
+    client = tls.compiled("curl_client", "-l:libcurl-gnutls.so.4")
+    done = lab.run([client, authority.files.authority, https(front, "/leaf/1"), https(front, "/here")], "shell")
+    assert re.fullmatch(rb"ok /leaf/1\n00-[0-9a-f]{32}-[0-9a-f]{16}-01\n", done.stdout), done
+    forest = lab.expect(
+        """
+        shell CLIENT GET https://127.0.0.1:{front}/leaf/1 200
+          shell INTERNAL tcp.connect 127.0.0.1:{front}
+          shell INTERNAL tls.handshake
+          front SERVER GET /leaf/1 200
+            front INTERNAL tls.handshake
+            front INTERNAL tcp.connect 127.0.0.1:{leaf}
+            front CLIENT GET http://backend/leaf/1 200
+              leaf SERVER GET /leaf/1 200
+
+        shell CLIENT GET https://127.0.0.1:{front}/here 200
+          front SERVER GET /here 200
+        """
+    )
+    if forest:
+        assert {s.attributes["tls.next_protocol"] for s in handshakes(forest)} == {"h2"}
 
 
 def test_packets(lab, authority):
