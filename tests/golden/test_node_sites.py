@@ -215,12 +215,24 @@ def test_programs_own_stacks(lab, own):
         assert answers[-1]["first"][0].startswith("own: ") and answers[-1]["more"] == 1
 
 
-def test_frozen_errors(lab):
-    """Where Error is not to be changed nothing is noted, and nothing is thrown."""
-    main = lab.file("frozen.cjs", f"Object.freeze(Error); import({str(laboratory.PROGRAMS / 'sites_server.mjs')!r});")
+ODD_ERRORS = {
+    "frozen": "Object.freeze(Error);",
+    "nothing": "delete Error.captureStackTrace;",
+    "its own": "Error.captureStackTrace = () => { process.exit(3); };",
+    "accessor": "Object.defineProperty(Error, 'stackTraceLimit', { get() { return 10; }, set() { process.exit(3); } });",
+    "replaced": "globalThis.Error = class extends Error { static prepareStackTrace(e) { return e.message === 'mine' ? '' : process.exit(3); } };",
+    "no Date": "delete globalThis.Date;",
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ERRORS)
+def test_odd_errors(lab, odd):
+    """Where Error is not as it was nothing is noted (of a class derived from it: what is true), nothing of the program's is called, and parents are told as ever."""
+    main = lab.file("odd.cjs", f"{ODD_ERRORS[odd]} import({str(laboratory.PROGRAMS / 'sites_server.mjs')!r});")
     leaf = lab.start(programs.thread_server, "leaf", traced=False)
     front = lab.start(server, "front", file=main)
     spans, answers = spans_of(lab, front, "get", leaf.url("/slow/1?ms=150"), 2)
-    assert all(answer.startswith("{") for answer in answers)
+    assert all(answer.startswith("{") for answer in answers), answers
     for span in spans or ():
-        assert told(span) == [None, None, None]
+        assert told(span) == [None, None, None] or (odd == "replaced" and told(span) == SITES["get"])
+        assert span.attributes["otshim.parent"] == "runtime"

@@ -87,7 +87,12 @@
     return owner === undefined ? undefined : handle[owner];
   }
 
-  const where = mode === 0 ? {} : sites(words, site, heat, mode === 2, { require, ownerOf, subscribe });
+  let where = {};
+  if (mode !== 0) {
+    try {
+      where = sites(words, site, heat, mode === 2, { require, ownerOf, subscribe });
+    } catch { /* calls have no sites, then */ }
+  }
 
   // ---- for whom is this native call made?
 

@@ -19,6 +19,7 @@
   const { Buffer } = require('buffer');
   const { fileURLToPath } = require('url');
   const { ClientRequest } = require('http');
+  if (!Function.prototype.toString.call(captureStackTrace).includes('[native code]')) return {};
 
   const FRAMES = 64; // noted; those of Node itself, some twenty in fetch, among them
   const NUMBERS = 256; // of destinations, as many as struct node_slot has

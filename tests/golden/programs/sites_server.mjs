@@ -66,7 +66,7 @@ if (process.argv[4] === 'own') {
 // What the program finds where it looks at its errors.
 function errors() {
   const calls = own.calls;
-  const stack = new Error('mine').stack;
+  const stack = String(new Error('mine').stack);
   return {
     calls,
     more: own.calls - calls,
