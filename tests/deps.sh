@@ -25,7 +25,7 @@ build_packages=(ca-certificates gcc libc6-dev make pkg-config protobuf-c-compile
 demo_packages=(python3 python3-venv curl procps)
 test_packages=(g++ clang clang-format clang-tidy cppcheck shellcheck llvm libclang-rt-14-dev valgrind libcmocka-dev libfcgi-dev libssl-dev libgnutls28-dev libcurl3-gnutls libnghttp2-dev libunwind-dev musl
                musl-dev musl-tools strace binutils openssl iproute2 tmux nginx-light apache2 libapache2-mod-php php-cli php-curl php-fpm fcgiwrap haproxy
-               ruby ruby-webrick puma wrk wget libuv1-dev libev-dev)
+               ruby ruby-webrick puma wrk wget libuv1-dev libev-dev redis-server redis-tools)
 storm_packages=(python3-uvicorn python3-uvloop python3-httptools python3-websockets python3-fastapi python3-httpx python3-aiohttp
                 gunicorn python3-flask python3-requests python3-gevent python3-eventlet unicorn ruby-sinatra ruby-async-http)
 

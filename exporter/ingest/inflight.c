@@ -33,7 +33,7 @@ bool inflight_valid(const struct otshim_inflight *slot)
 {
     static const uint8_t zero[16];
 
-    return slot->kind >= OTSHIM_SPAN_SERVER && slot->kind <= OTSHIM_SPAN_KIND_LAST && slot->protocol <= OTSHIM_PROTOCOL_FASTCGI &&
+    return slot->kind >= OTSHIM_SPAN_SERVER && slot->kind <= OTSHIM_SPAN_KIND_LAST && slot->protocol <= OTSHIM_PROTOCOL_LAST &&
            slot->parent_rule <= OTSHIM_PARENT_OWN_HEADER && slot->method_len <= sizeof slot->method &&
            slot->target_len <= sizeof slot->target && slot->host_len <= sizeof slot->host && slot->start_ns < UINT64_MAX / 4 &&
            memcmp(slot->trace_id, zero, 16) != 0 && memcmp(slot->span_id, zero, 8) != 0 && inflight_addr_valid(&slot->peer) &&

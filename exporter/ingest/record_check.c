@@ -6,7 +6,8 @@
 static size_t record_attr_max(uint16_t key)
 {
     switch (key) {
-    case OTSHIM_ATTR_METHOD: return OTSHIM_METHOD_MAX;
+    case OTSHIM_ATTR_METHOD:
+    case OTSHIM_ATTR_DB_ARGUMENTS: return OTSHIM_METHOD_MAX;
     case OTSHIM_ATTR_TARGET: return OTSHIM_TARGET_MAX;
     case OTSHIM_ATTR_HOST:
     case OTSHIM_ATTR_USER_AGENT:
@@ -16,6 +17,8 @@ static size_t record_attr_max(uint16_t key)
     case OTSHIM_ATTR_UPGRADE:
     case OTSHIM_ATTR_LOCATION: return OTSHIM_HEADER_MAX;
     case OTSHIM_ATTR_TRACESTATE: return OTSHIM_TRACESTATE_MAX;
+    case OTSHIM_ATTR_DB_NAMESPACE:
+    case OTSHIM_ATTR_DB_KEY:
     case OTSHIM_ATTR_PEER_NAME:
     case OTSHIM_ATTR_SOCKET_PATH:
     case OTSHIM_ATTR_DNS_QUESTION: return OTSHIM_NAME_MAX;
@@ -69,7 +72,7 @@ static bool record_span_ok(const struct otshim_span_rec *rec)
 {
     static const uint8_t zero[16];
 
-    return rec->kind >= OTSHIM_SPAN_SERVER && rec->kind <= OTSHIM_SPAN_KIND_LAST && rec->protocol <= OTSHIM_PROTOCOL_FASTCGI &&
+    return rec->kind >= OTSHIM_SPAN_SERVER && rec->kind <= OTSHIM_SPAN_KIND_LAST && rec->protocol <= OTSHIM_PROTOCOL_LAST &&
            rec->transport <= OTSHIM_TRANSPORT_UNIX && rec->parent_rule <= OTSHIM_PARENT_OWN_HEADER &&
            rec->end <= OTSHIM_END_ABANDONED && rec->end != OTSHIM_END_DIED && rec->status <= 999 &&
            memcmp(rec->trace_id, zero, sizeof rec->trace_id) != 0 && memcmp(rec->span_id, zero, sizeof rec->span_id) != 0 &&

@@ -15,8 +15,8 @@ const struct counter_name counter_names[OTSHIM_COUNTERS] = {
     [OTSHIM_COUNT_CONN_BUSY] = {"connection_busy", "connections given up: used by two threads at the same moment", true},
     [OTSHIM_COUNT_CONN_LOST] = {"protocol_lost", "connections given up: their bytes stopped being the protocol they began with",
                                 true},
-    [OTSHIM_COUNT_CONN_UPGRADED] = {"upgraded", "connections handed to another protocol (WebSocket, CONNECT): not read further",
-                                    false},
+    [OTSHIM_COUNT_CONN_UPGRADED] =
+        {"upgraded", "connections that went on as something else (WebSocket, CONNECT, Redis' SUBSCRIBE): not read further", false},
     [OTSHIM_COUNT_CONN_UNKNOWN] = {"protocol_unknown", "connections of a protocol that is not known", false},
     [OTSHIM_COUNT_NOT_INJECTED] = {"not_injected", "outbound requests that could carry no traceparent", true},
     [OTSHIM_COUNT_TRACESTATE_LOST] = {"tracestate_lost", "tracestate headers not passed on", true},

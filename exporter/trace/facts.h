@@ -6,7 +6,7 @@
 #include "trace/draft.h"
 #include <otshim/record.h>
 
-#define FACTS_KEYS 27
+#define FACTS_KEYS 30
 
 /* Bytes of the record (or of something derived from it): not terminated, any content. `at` is never NULL. */
 struct bytes {
@@ -60,6 +60,11 @@ const char *ends_error_words(struct draft *draft, int error);
 
 /* ---- rpc.c: what http_describe() has said is a gRPC call, if it is one */
 void rpc_describe(struct making *m);
+
+/* ---- db.c: a database's command */
+void db_describe(struct making *m);
+/* Is the protocol a database's? */
+bool db_is(const struct otshim_span_rec *rec);
 
 /* ---- http.c, url.c -------------------------------------------------------------------------------------------------------------------- */
 void http_describe(struct making *m);

@@ -150,6 +150,10 @@ void span_describe(struct making *m)
     case OTSHIM_SPAN_SERVER:
     case OTSHIM_SPAN_CLIENT:
         m->span.kind = rec->kind == OTSHIM_SPAN_SERVER ? SPAN_KIND_SERVER : SPAN_KIND_CLIENT;
+        if (db_is(rec)) {
+            db_describe(m);
+            break;
+        }
         http_describe(m);
         rpc_describe(m);
         break;

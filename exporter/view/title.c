@@ -23,6 +23,12 @@ void title_make(char *out, size_t out_size, const char *name, bool is_server, ti
         snprintf(out, out_size, "%s%s%s", method, target != NULL ? " " : "", target != NULL ? target : "");
         return;
     }
+    /* A database's command: which, of what; never what it is about. */
+    const char *system = lookup(span, "db.system.name");
+    if (system != NULL) {
+        snprintf(out, out_size, "%s %s", system, strcmp(name, system) != 0 ? name : "");
+        return;
+    }
     /* connect, name resolution: the name, and to whom unless the name says so. */
     const char *subject = lookup(span, "dns.question.name");
     if (subject == NULL)

@@ -26,7 +26,9 @@ enum otshim_protocol {
     OTSHIM_PROTOCOL_NONE = 0,
     OTSHIM_PROTOCOL_HTTP1 = 1,
     OTSHIM_PROTOCOL_HTTP2 = 2,
-    OTSHIM_PROTOCOL_FASTCGI = 3 /* an HTTP request by FastCGI parameters */
+    OTSHIM_PROTOCOL_FASTCGI = 3, /* an HTTP request by FastCGI parameters */
+    OTSHIM_PROTOCOL_REDIS = 4,   /* a command */
+    OTSHIM_PROTOCOL_LAST = OTSHIM_PROTOCOL_REDIS
 };
 
 enum otshim_transport { OTSHIM_TRANSPORT_TCP = 1, OTSHIM_TRANSPORT_UNIX = 2 };
@@ -67,7 +69,8 @@ enum otshim_span_flag {
     OTSHIM_SPAN_TLS = 1u << 3,             /* seen above TLS */
     OTSHIM_SPAN_FOREIGN_SAMPLED = 1u << 4, /* reserved */
     OTSHIM_SPAN_RESUMED = 1u << 5,         /* TLS handshake: of an earlier session */
-    OTSHIM_SPAN_INBOUND = 1u << 6          /* TLS handshake: the peer is the client */
+    OTSHIM_SPAN_INBOUND = 1u << 6,         /* TLS handshake: the peer is the client */
+    OTSHIM_SPAN_FAILED = 1u << 7           /* the response says so, by other means than .status */
 };
 
 struct otshim_span_rec {
@@ -116,7 +119,7 @@ struct otshim_attr {
 
 /* Text is raw bytes as they were on the wire, not terminated, possibly not UTF-8, cut at the bound in limits.h. */
 enum otshim_attr_key {
-    OTSHIM_ATTR_METHOD = 1,            /* request method */
+    OTSHIM_ATTR_METHOD = 1,            /* request method; a database's command */
     OTSHIM_ATTR_TARGET = 2,            /* request target: origin, absolute, authority or asterisk form (RFC 9112 3.2) */
     OTSHIM_ATTR_HOST = 3,              /* Host */
     OTSHIM_ATTR_USER_AGENT = 4,        /* User-Agent */
@@ -143,6 +146,9 @@ enum otshim_attr_key {
     OTSHIM_ATTR_TLS_ALPN = 24,        /* the protocol agreed upon */
     OTSHIM_ATTR_CONTENT_TYPE = 25,    /* of a request; HTTP/2 only */
     OTSHIM_ATTR_RPC_STATUS = 26,      /* grpc-status, a number in text */
+    OTSHIM_ATTR_DB_NAMESPACE = 27,    /* which database */
+    OTSHIM_ATTR_DB_ARGUMENTS = 28,    /* how many arguments the command has: a number in text */
+    OTSHIM_ATTR_DB_KEY = 29,          /* the first of them, if it is a key */
 };
 
 static inline uint32_t otshim_attr_size(uint32_t len)

@@ -40,7 +40,7 @@ enum otshim_counter {
     OTSHIM_COUNT_EXCHANGE_FULL,   /* exchanges not watched: no memory, or too many pipelined */
     OTSHIM_COUNT_CONN_BUSY,       /* connections given up: met busy by a signal handler or a second thread */
     OTSHIM_COUNT_CONN_LOST,       /* connections given up: bytes that are not the protocol they began with */
-    OTSHIM_COUNT_CONN_UPGRADED,   /* connections handed to another protocol (WebSocket, CONNECT) */
+    OTSHIM_COUNT_CONN_UPGRADED,   /* connections that went on as something else (WebSocket, CONNECT, Redis' SUBSCRIBE) */
     OTSHIM_COUNT_CONN_UNKNOWN,    /* connections of no known protocol */
     OTSHIM_COUNT_NOT_INJECTED,    /* outbound requests that could carry no traceparent (see preload/conn/inject.h) */
     OTSHIM_COUNT_TRACESTATE_LOST, /* tracestate not passed on: forgotten since (see preload/context/tracestate.h) */

@@ -255,6 +255,18 @@ static void again(struct conn *conn, int result, int error)
     conn_unlock(conn);
 }
 
+/* Once a connection that was in progress is made, Linux says so to one more connect(), with 0 (hiredis asks by that). When the outcome was known
+ * already, from a poll(), this is no other connection. */
+static bool is_confirmation(const struct conn *conn, const struct sockaddr *addr, socklen_t len)
+{
+    struct otshim_addr peer;
+    uint16_t path = 0;
+    if (conn->connect != CONN_CONNECT_HELD || !conn->connect_async)
+        return false;
+    addr_from_sockaddr(&peer, &path, addr, len);
+    return memcmp(&peer, &conn->peer, sizeof peer) == 0 && path == conn->path;
+}
+
 void conn_connecting(int fd, const struct sockaddr *addr, socklen_t len, uint64_t start_ns, int result, int error)
 {
     struct conn *conn = fd_conn(fd);
@@ -263,7 +275,7 @@ void conn_connecting(int fd, const struct sockaddr *addr, socklen_t len, uint64_
         again(conn, result, error);
         return;
     }
-    if (is_misuse(error))
+    if (is_misuse(error) || (conn != NULL && result == 0 && is_confirmation(conn, addr, len)))
         return;
     uint8_t transport = addr->sa_family == AF_UNIX ? OTSHIM_TRANSPORT_UNIX : OTSHIM_TRANSPORT_TCP;
     if ((unsigned)fd >= FD_TABLE_MAX) {

@@ -34,6 +34,13 @@ void flow_end_exchange(struct flow *flow, struct exchange *exchange, uint8_t end
     call_site_done(&site);
 }
 
+/* The queue of exchanges ends with those that have none: the next one that has must wait until these are answered. */
+static struct exchange *pass_over(void)
+{
+    span_count(OTSHIM_COUNT_EXCHANGE_FULL);
+    return NULL;
+}
+
 static void on_request(struct flow *flow, const struct proto_event *event)
 {
     struct conn *conn = flow->conn;
@@ -41,9 +48,15 @@ static void on_request(struct flow *flow, const struct proto_event *event)
     if (event->type == PROTO_BEGIN) {
         /* The carry of an earlier call may hold its first bytes; the time is then that of this call, which the parser could tell the
          * protocol from. */
-        struct exchange *exchange = exchange_begin(conn, conn->role, flow_now(flow), flow->writer);
-        if (exchange == NULL) {
+        struct exchange *exchange =
+            parse->unwatched == 0 ? exchange_begin(conn, conn->role, flow_now(flow), flow->writer) : pass_over();
+        if (exchange == NULL && !parse->proto->passes_over) {
             conn_pass_locked(conn, OTSHIM_END_LOST, 0);
+            return;
+        }
+        if (exchange == NULL) {
+            parse->unwatched++;
+            parse->served++;
             return;
         }
         exchange->request_from = flow->position + (uint64_t)event->offset;
@@ -62,7 +75,8 @@ static void on_request(struct flow *flow, const struct proto_event *event)
     } else if (event->type == PROTO_HEAD) {
         parse->in_head = false;
         exchange_head(conn, exchange, event->version);
-        if (flow->insertion != NULL && conn->role == CONN_OUTBOUND && !exchange->own_header && !exchange->injected) {
+        if (flow->insertion != NULL && parse->proto->inject != NULL && conn->role == CONN_OUTBOUND && !exchange->own_header &&
+            !exchange->injected) {
             /* A piece before this one may hold it: still before us, if it is one of this call. */
             ptrdiff_t at = (ptrdiff_t)flow->base + event->insert_at;
             if (at >= 0 && flow->insertions < FLOW_INSERTIONS)
@@ -96,6 +110,33 @@ static void answers(const struct flow *flow, struct exchange *exchange)
         ctx_hands_over();
 }
 
+/* For whom was what is read here? Answers to several at once are for nobody. */
+static void note_owner(struct flow *flow, const struct exchange *exchange)
+{
+    if (flow->conn->role != CONN_OUTBOUND)
+        return;
+    if (!flow->response_read) {
+        flow->response_read = true;
+        flow->response_has_owner = exchange->has_owner;
+        if (exchange->has_owner)
+            flow->response_owner = exchange->owner;
+    } else if (flow->response_has_owner && !(exchange->has_owner && ctx_same_request(&exchange->owner, &flow->response_owner))) {
+        flow->response_has_owner = false;
+    }
+}
+
+/* To a request that was passed over: whose it was is not known. */
+static void unwatched_response(struct flow *flow, const struct proto_event *event)
+{
+    struct conn_parse *parse = &flow->conn->parse;
+    if (parse->unwatched == 0)
+        return;
+    flow->response_read = true;
+    flow->response_has_owner = false;
+    if (event->type == PROTO_END)
+        parse->unwatched--;
+}
+
 static void on_response(struct flow *flow, const struct proto_event *event)
 {
     struct conn *conn = flow->conn;
@@ -104,14 +145,11 @@ static void on_response(struct flow *flow, const struct proto_event *event)
         conn->parse.response_open = true;
     if (event->type == PROTO_END && !event->interim)
         conn->parse.response_open = false;
-    if (exchange == NULL)
+    if (exchange == NULL) {
+        unwatched_response(flow, event);
         return;
-    if (conn->role == CONN_OUTBOUND && !flow->response_read) {
-        flow->response_read = true;
-        flow->response_has_owner = exchange->has_owner;
-        if (exchange->has_owner)
-            flow->response_owner = exchange->owner;
     }
+    note_owner(flow, exchange);
     switch (event->type) {
     case PROTO_FIELD:
         if (event->field == PROTO_ERROR_TEXT && exchange->head_done) /* else it would get among the request's own texts */
@@ -127,8 +165,9 @@ static void on_response(struct flow *flow, const struct proto_event *event)
         break;
     case PROTO_HEAD:
         exchange->status = event->status;
-        /* 1xx but 101 are interim: RFC 9110 15.2 */
-        if (event->status >= 200 || event->status == 101) {
+        exchange->failed = event->status == 0 && event->failed;
+        /* 1xx but 101 are interim: RFC 9110 15.2; 0: a protocol that has none */
+        if (event->status >= 200 || event->status == 101 || event->status == 0) {
             exchange->first_byte_ns = exchange->response_begin_ns;
             if (exchange->side == CONN_INBOUND)
                 answers(flow, exchange);

@@ -79,6 +79,9 @@ static const uint16_t field_max[PROTO_FIELDS] = {
     [PROTO_SERVER_NAME] = OTSHIM_HEADER_MAX,
     [PROTO_REMOTE_ADDR] = OTSHIM_HEADER_MAX,
     [PROTO_SCHEME] = OTSHIM_HEADER_MAX,
+    [PROTO_DB_NAMESPACE] = OTSHIM_NAME_MAX,
+    [PROTO_DB_ARGUMENTS] = OTSHIM_METHOD_MAX,
+    [PROTO_DB_KEY] = OTSHIM_NAME_MAX,
 };
 
 static char *text_of(const struct exchange *exchange)
@@ -371,6 +374,9 @@ static void write_span(struct conn *conn, struct exchange *exchange, struct otsh
         [PROTO_CONTENT_TYPE] = OTSHIM_ATTR_CONTENT_TYPE,
         [PROTO_RPC_STATUS] = OTSHIM_ATTR_RPC_STATUS,
         [PROTO_ERROR_TEXT] = OTSHIM_ATTR_ERROR_TEXT,
+        [PROTO_DB_NAMESPACE] = OTSHIM_ATTR_DB_NAMESPACE,
+        [PROTO_DB_ARGUMENTS] = OTSHIM_ATTR_DB_ARGUMENTS,
+        [PROTO_DB_KEY] = OTSHIM_ATTR_DB_KEY,
     };
     struct span_attr attrs[PROTO_FIELDS + 3 + CALL_SITE_ATTRS];
     char state[OTSHIM_TRACESTATE_MAX];
@@ -407,7 +413,7 @@ static const uint8_t nobody[8];
 
 bool exchange_failed(const struct exchange *exchange, uint8_t end)
 {
-    return (end != OTSHIM_END_COMPLETE && end != OTSHIM_END_UPGRADED) || exchange->status >= 400;
+    return (end != OTSHIM_END_COMPLETE && end != OTSHIM_END_UPGRADED) || exchange->status >= 400 || exchange->failed;
 }
 
 /* Not inlined: most calls are neither slow nor failed, and need no such room on the stack. */
@@ -419,6 +425,11 @@ static __attribute__((noinline)) void write_span_with_site(struct conn *conn, st
     call_site_kept(&site, exchange->site);
     write_span(conn, exchange, rec, &site);
     call_site_done(&site);
+}
+
+static bool carries_context(const struct conn *conn)
+{
+    return conn->parse.proto != NULL && conn->parse.proto->inject != NULL;
 }
 
 void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int error, uint64_t end_ns, struct call_site *site)
@@ -436,7 +447,8 @@ void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int
         exchange_head(conn, exchange, exchange->version);
     if (exchange->side == CONN_OUTBOUND && conn->connect != CONN_CONNECTED && !exchange->reused)
         connect_settle_locked(conn, exchange, OTSHIM_END_COMPLETE);
-    if (exchange->side == CONN_OUTBOUND && config.propagate_w3c && whole && !exchange->injected && !exchange->own_header)
+    if (exchange->side == CONN_OUTBOUND && config.propagate_w3c && whole && carries_context(conn) && !exchange->injected &&
+        !exchange->own_header)
         span_count(OTSHIM_COUNT_NOT_INJECTED);
     struct otshim_span_rec rec = {
         .end_ns = end_ns,
@@ -451,7 +463,8 @@ void exchange_end(struct conn *conn, struct exchange *exchange, uint8_t end, int
         .status = exchange->status,
         .error = error,
         .flags = (uint16_t)((exchange->injected ? OTSHIM_SPAN_INJECTED : 0) | (exchange->truncated ? OTSHIM_SPAN_TRUNCATED : 0) |
-                            (exchange->reused ? OTSHIM_SPAN_REUSED_CONN : 0) | (conn->is_plain ? OTSHIM_SPAN_TLS : 0)),
+                            (exchange->reused ? OTSHIM_SPAN_REUSED_CONN : 0) | (conn->is_plain ? OTSHIM_SPAN_TLS : 0) |
+                            (exchange->failed ? OTSHIM_SPAN_FAILED : 0)),
     };
     fill_ids(conn, exchange, &rec);
     if (site == NULL && exchange->site != NULL && stack_wanted(end_ns - exchange->start_ns, exchange_failed(exchange, end)))

@@ -38,6 +38,7 @@ struct exchange {
     bool reused;
     bool response_begun;
     bool truncated;
+    bool failed;     /* of a response without a status */
     uint32_t stream; /* protocols with streams: its number; else 0 */
     bool variables;  /* of the protocol (proto.h) */
     uint16_t status;

@@ -110,6 +110,10 @@ static const struct proto_ops *detect_locked(struct flow *flow, const char *byte
         }
         return NULL;
     }
+    if (proto->client_only && conn->role == CONN_INBOUND) {
+        atomic_store_explicit(&conn->phase, CONN_PASS, memory_order_relaxed);
+        return NULL;
+    }
     if (!begin_parsing(conn, proto))
         return NULL;
     if (parse->carry_len > 0) {

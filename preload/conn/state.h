@@ -85,7 +85,8 @@ struct conn_parse {
     bool request_open; /* between BEGIN and END of a request message */
     bool in_head;      /* ... and before its HEAD */
     bool response_open;
-    uint32_t served; /* requests begun */
+    uint32_t served;    /* requests begun */
+    uint32_t unwatched; /* requests without an exchange, all behind those that have one: see events.c */
     char carry[CONN_CARRY];
     uint64_t ahead; /* protocols with streams: bytes of the program's that were fed and not yet taken by the kernel */
     size_t prepaid; /* ... that have gone out with a debt and are still to come from the program: 1 or 0 */

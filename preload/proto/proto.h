@@ -54,6 +54,10 @@ enum proto_field {
     PROTO_SERVER_NAME, /* for HOST */
     PROTO_REMOTE_ADDR, /* for X_FORWARDED_FOR: who the server's own client is */
     PROTO_SCHEME,      /* for X_FORWARDED_PROTO */
+    /* Of a database's request, whose METHOD is the command. Decimal numbers in text: */
+    PROTO_DB_NAMESPACE, /* which database */
+    PROTO_DB_ARGUMENTS, /* how many arguments the command has */
+    PROTO_DB_KEY,       /* the first of them, if it is known to be a key */
     PROTO_FIELDS
 };
 
@@ -75,7 +79,8 @@ struct proto_event {
             const char *bytes;
             size_t len;
         };
-        struct { /* HEAD of a request */
+        bool failed; /* HEAD of a response without a status: it is an error */
+        struct {     /* HEAD of a request */
             /* What carries a context (.inject) goes in before this byte, if it has not been sent yet. An offset like the one above. */
             ptrdiff_t insert_at;
             /* It lies in a frame whose header has its length: that begins at this offset, and is so long now. 0 bytes: it does not. */
@@ -108,7 +113,10 @@ struct proto_ops {
     uint16_t state_bytes;
     bool
         streams; /* many messages at a time: events carry .stream. The state may be larger than PROTO_STATE_MAX, and bytes are fed once only */
-    bool variables; /* its texts are variables: one that comes again takes the place of the former. Else header lines */
+    bool variables;   /* its texts are variables: one that comes again takes the place of the former. Else header lines */
+    bool client_only; /* nobody wants to know what such a server is asked: inbound connections are not read */
+    bool
+        passes_over; /* responses come in the order of the requests, one each: a request that there is no room for is passed over */
     /* Do the first bytes that went in direction dir open this protocol? */
     enum proto_match (*detect)(enum proto_dir dir, const char *bytes, size_t len);
     void (*init)(void *state);
@@ -118,7 +126,7 @@ struct proto_ops {
     /* End of stream in this direction: ends a message that ends with the connection; an incomplete one is left to the caller. */
     void (*eof)(void *state, enum proto_dir dir, proto_sink sink, void *sink_arg);
     /* Writes what carries a context, to go in at a HEAD's .insert_at; tracestate_len 0: it has none, or it is left out. How many bytes; 0:
-     * there is no room for them. */
+     * there is no room for them. NULL: the protocol has no place for one. */
     size_t (*inject)(const struct proto_carried *carried, char *out, size_t room);
 };
 

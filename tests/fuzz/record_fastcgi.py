@@ -5,9 +5,7 @@
 
 A relay stands between server and program; nothing runs under the library. To be run again when these programs change."""
 
-import socket
 import sys
-import threading
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -15,53 +13,10 @@ sys.path.insert(0, str(HERE.parent / "golden"))
 
 import lab as laboratory
 import programs
+from relay import Relay, save_to
 
 laboratory.BARE = True
-CORPUS = HERE / "corpus" / "fuzz_preload_fastcgi"
-
-
-class Relay:
-    """Listens, connects on to `port`, and keeps what goes by: a list of (direction, bytes) for each connection."""
-
-    def __init__(self, port):
-        self.to, self.connections = port, []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            client, _ = self.listener.accept()
-            server = socket.create_connection(("127.0.0.1", self.to))
-            log = []
-            self.connections.append(log)
-            for direction, source, sink in ((0, client, server), (1, server, client)):
-                threading.Thread(target=self.pump, args=(log, direction, source, sink), daemon=True).start()
-
-    def pump(self, log, direction, source, sink):
-        try:
-            while data := source.recv(65536):
-                log.append((direction, data))
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-
-def save(name, relay):
-    """In the blocks of blocks.h."""
-    (log,) = relay.connections
-    relay.connections = []
-    out = bytearray(b"\x07")
-    for direction, data in log:
-        while data:
-            fours = min(255, len(data) // 4)
-            size = fours * 4 or len(data)
-            out += bytes([direction, fours] if fours else [direction | 2, size]) + data[:size]
-            data = data[size:]
-    CORPUS.mkdir(parents=True, exist_ok=True)
-    (CORPUS / f"recorded-{name}").write_bytes(bytes(out))
-    print(f"{name}: {len(log)} pieces, {len(out)} bytes")
+save = save_to("fuzz_preload_fastcgi")
 
 
 def main():

@@ -34,6 +34,17 @@ def gunicorn(lab, name, port, workers=1, kind="sync", threads=1, unix=None):
             "flask_app:app"]
 
 
+def redis_server(lab, name, port, flags=()):
+    """Keeps nothing."""
+    return [need("redis-server"), "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", lab.directory, *flags]
+
+
+def redis_flask(lab, name, port, to, workers=1, threads=1):
+    need(str(VENV / "gunicorn"))
+    kind = ["--worker-class", "gthread", "--threads", threads] if threads > 1 else []
+    return [VENV / "gunicorn", "--chdir", PROGRAMS, "--env", f"REDIS_PORT={to}", "--bind", f"127.0.0.1:{port}", "--workers", workers, *kind, "redis_app:app"]
+
+
 def urllib_server(lab, name, port):
     return [SYSTEM_PYTHON, PROGRAMS / "urllib_server.py", port]
 

@@ -49,7 +49,7 @@ static inline void events_text(struct events *e, const struct proto_event *event
     static const char *const names[PROTO_FIELDS] = {
         "METHOD",       "TARGET",      "HOST",        "USER_AGENT",   "FORWARDED",  "X_FORWARDED_FOR", "X_FORWARDED_PROTO",
         "TRACEPARENT",  "TRACESTATE",  "UPGRADE",     "CONTENT_TYPE", "RPC_STATUS", "ERROR_TEXT",      "SCRIPT_NAME",
-        "QUERY_STRING", "SERVER_NAME", "REMOTE_ADDR", "SCHEME"};
+        "QUERY_STRING", "SERVER_NAME", "REMOTE_ADDR", "SCHEME",       "DB",         "ARGUMENTS",       "KEY"};
     if ((unsigned)event->field >= PROTO_FIELDS) {
         e->violation = "unknown field";
         return;
@@ -66,6 +66,8 @@ static inline void events_text(struct events *e, const struct proto_event *event
 /* Where something can be inserted: before the empty line, or before the empty record. */
 static inline void events_insert_at(struct events *e, const struct proto_event *event)
 {
+    if (e->ops->inject == NULL)
+        return;
     ptrdiff_t len = event->offset - event->insert_at;
     e->insert_at = e->fed[PROTO_REQUEST] + (uint64_t)event->insert_at;
     e->insert_here = event->insert_at >= 0;
@@ -115,7 +117,7 @@ static inline void events_sink(void *arg, const struct proto_event *event)
     case PROTO_HEAD:
         events_printf(e, "HEAD@%llu %u.%u", (unsigned long long)at, event->version / 10u, event->version % 10u);
         if (dir == PROTO_RESPONSE)
-            events_printf(e, " %u", event->status);
+            events_printf(e, event->status == 0 ? event->failed ? " failed" : " ok" : " %u", event->status);
         else
             events_insert_at(e, event);
         break;

@@ -274,6 +274,93 @@ static void test_fastcgi_client(void **unused)
     assert_string_equal(value("server.port"), "(none)");
 }
 
+static void command(const char *operation, const char *arguments, const char *key)
+{
+    begin(OTSHIM_SPAN_CLIENT);
+    rec.protocol = OTSHIM_PROTOCOL_REDIS;
+    rec.version = 0;
+    add(OTSHIM_ATTR_METHOD, operation);
+    add(OTSHIM_ATTR_DB_NAMESPACE, "0");
+    if (arguments != NULL)
+        add(OTSHIM_ATTR_DB_ARGUMENTS, arguments);
+    if (key != NULL)
+        add(OTSHIM_ATTR_DB_KEY, key);
+}
+
+static void test_redis(void **unused)
+{
+    (void)unused;
+    command("HSET", "5", "user:1");
+    add(OTSHIM_ATTR_PEER_NAME, "cache");
+    assert_string_equal(print(make()), "HSET CLIENT\n"
+                                       "db.system.name=redis\n"
+                                       "db.namespace=0\n"
+                                       "db.operation.name=HSET\n"
+                                       "db.query.text=HSET user:1 ? ? ? ?\n"
+                                       "server.address=cache\n"
+                                       "server.port=8080\n"
+                                       "network.peer.address=10.0.0.7\n"
+                                       "network.peer.port=8080\n"
+                                       "network.local.address=10.0.0.1\n"
+                                       "network.local.port=54321\n"
+                                       "network.transport=tcp\n"
+                                       "network.type=ipv4");
+    static const struct {
+        const char *operation, *arguments, *key, *text;
+    } texts[] = {
+        {"GET", "1", "k", "GET k"},
+        {"CONFIG GET", "1", NULL, "CONFIG GET ?"},
+        {"AUTH", NULL, NULL, "AUTH"},
+        {"PING", "0", NULL, "PING"},
+        {"DEL", "13", "k", "DEL k ? ? ? ? ? ? ? ? ? ? ? ?"},
+        {"DEL", "14", "k", "DEL k ? ? ? ? ? ? ? ? ? ? ? ? ..."},
+        {"MGET", "99999999999999999999999999999999", NULL, "MGET ? ? ? ? ? ? ? ? ? ? ? ? ..."},
+        {"GET", "-1", NULL, "GET"},
+        {"GET", "many", "k", "GET k"},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        command(texts[i].operation, texts[i].arguments, texts[i].key);
+        make();
+        assert_string_equal(value("db.query.text"), texts[i].text);
+        assert_string_equal(got->name, texts[i].operation);
+        assert_int_equal(got->status, SPAN_STATUS_UNSET);
+    }
+}
+
+static void test_redis_errors(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *text, *code, *type, *message;
+    } errors[] = {
+        {"WRONGTYPE Operation against", "WRONGTYPE", "WRONGTYPE", "WRONGTYPE Operation against"},
+        {"LOADING", "LOADING", "LOADING", "LOADING"},
+        {"my own words", "(none)", "_OTHER", "my own words"},
+        {"Not a code", "(none)", "_OTHER", "Not a code"},
+        {"", "(none)", "_OTHER", ""},
+    };
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        command("LPUSH", "2", "k");
+        rec.flags = OTSHIM_SPAN_FAILED;
+        if (errors[i].text[0] != '\0')
+            add(OTSHIM_ATTR_ERROR_TEXT, errors[i].text);
+        make();
+        assert_int_equal(got->status, SPAN_STATUS_ERROR);
+        assert_string_equal(got->status_message, errors[i].message);
+        assert_string_equal(value("db.response.status_code"), errors[i].code);
+        assert_string_equal(value("error.type"), errors[i].type);
+    }
+    /* no name: what came was no command's, or the program died before it was known */
+    begin(OTSHIM_SPAN_CLIENT);
+    rec.protocol = OTSHIM_PROTOCOL_REDIS;
+    rec.end = OTSHIM_END_RESET;
+    rec.error = ECONNRESET;
+    make();
+    assert_string_equal(got->name, "redis");
+    assert_string_equal(value("error.type"), "ECONNRESET");
+    assert_string_equal(value("db.query.text"), "(none)");
+}
+
 static void test_connect(void **unused)
 {
     (void)unused;
@@ -707,6 +794,8 @@ int main(void)
         cmocka_unit_test(test_client),
         cmocka_unit_test(test_fastcgi_server),
         cmocka_unit_test(test_fastcgi_client),
+        cmocka_unit_test(test_redis),
+        cmocka_unit_test(test_redis_errors),
         cmocka_unit_test(test_connect),
         cmocka_unit_test(test_dns),
         cmocka_unit_test(test_tls),
