@@ -3,6 +3,7 @@
 #include "base/raw.h"
 #include "conn/exchange.h"
 #include "conn/flow.h"
+#include "conn/owner.h"
 #include "conn/streams.h"
 #include "context/turn.h"
 #include "span/span.h"
@@ -41,6 +42,21 @@ static struct exchange *pass_over(void)
     return NULL;
 }
 
+/* A second one in the same call: whose they are is not known, if the program sends some for others. */
+static void note_begun(struct flow *flow, struct exchange *exchange)
+{
+    const struct runtime_listener *listener = runtime_listening();
+    if (OTSHIM_LIKELY(listener == NULL || !listener->sends_for_others) || !exchange->has_owner ||
+        !ctx_is_of_runtime(&exchange->owner))
+        return;
+    if (flow->begun == NULL) {
+        flow->begun = exchange;
+        return;
+    }
+    owner_disown(flow->begun);
+    owner_disown(exchange);
+}
+
 static void on_request(struct flow *flow, const struct proto_event *event)
 {
     struct conn *conn = flow->conn;
@@ -59,6 +75,8 @@ static void on_request(struct flow *flow, const struct proto_event *event)
             parse->served++;
             return;
         }
+        if (parse->proto->passes_over)
+            note_begun(flow, exchange);
         exchange->request_from = flow->position + (uint64_t)event->offset;
         parse->served++;
         parse->request_open = parse->in_head = true;

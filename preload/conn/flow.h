@@ -75,7 +75,7 @@ struct flow {
     enum proto_dir dir;
     bool blocking; /* a read that may have waited: its stack is the call site */
     unsigned insertions;
-    struct exchange *begun; /* protocols with streams: the first of this call */
+    struct exchange *begun; /* the first of this call: protocols with streams, or where .sends_for_others */
     struct flow_insertion *insertion;
     const struct exchange_writer *writer; /* NULL: the calling thread */
     /* What happened, for the context of the thread. */

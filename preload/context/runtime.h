@@ -82,6 +82,8 @@ struct runtime_listener {
     void (*started)(const struct ctx *ctx);
     /* With runtime_given: the thread read from a pipe, a socket or the like that is not watched. May be NULL. Async-signal-safe. */
     void (*read_unwatched)(void);
+    /* Clients of this runtime share a connection between requests, and what several of them have asked for is sent in one call, by the first (node-redis). */
+    bool sends_for_others;
 };
 
 /* The calling thread is in a function of its runtime that starts a thread of the runtime's own: where it ends to work for its creator's

@@ -286,7 +286,8 @@ static void no_idleness(void)
 }
 
 /* Nothing of this is news for Node; that somebody listens makes connections keep their request for ask(). */
-static const struct runtime_listener listener = {.accepted = no_news, .received = no_reading, .idle = no_idleness};
+static const struct runtime_listener listener = {
+    .accepted = no_news, .received = no_reading, .idle = no_idleness, .sends_for_others = true};
 
 static int look(void)
 {

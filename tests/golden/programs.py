@@ -45,6 +45,10 @@ def redis_flask(lab, name, port, to, workers=1, threads=1):
     return [VENV / "gunicorn", "--chdir", PROGRAMS, "--env", f"REDIS_PORT={to}", "--bind", f"127.0.0.1:{port}", "--workers", workers, *kind, "redis_app:app"]
 
 
+def redis_node(lab, name, port, to):
+    return [need("node"), PROGRAMS / "redis_shared.js", port, "-", to]
+
+
 def urllib_server(lab, name, port):
     return [SYSTEM_PYTHON, PROGRAMS / "urllib_server.py", port]
 

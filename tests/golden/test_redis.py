@@ -27,6 +27,14 @@ def expect(lab, text):
     return lab.expect(text, show=TEXT, source=lambda: [s for s in lab.spans() if not of_redis_py(s.name)])
 
 
+def wait_for_spans(lab, **counts):
+    """All spans, once there are so many of each name."""
+    def there():
+        spans = lab.spans()
+        return all(sum(s.name == name for s in spans) == count for name, count in counts.items()) and spans
+    return laboratory.wait_for(there, 10, f"{counts}")
+
+
 def test_commands_of_a_request(lab):
     """Two requests share the connection; each command is under its own."""
     server, front = start(lab)
@@ -78,8 +86,7 @@ def test_a_pool_in_a_crowd(lab, threads):
     lab.storm(front, "/count/ID", ids)
     if laboratory.BARE:
         return
-    laboratory.wait_for(lambda: sum(s.name == "INCRBY" for s in lab.spans()) == 60, 10, "60 commands")
-    spans = lab.spans()
+    spans = wait_for_spans(lab, INCRBY=60, GET=60)
     requests = {s.span_id: s.attributes["url.path"] for s in spans if s.kind == "SERVER"}
     for span in spans:
         if span.name == "INCRBY":
@@ -187,8 +194,7 @@ def test_the_server_dies(lab):
     lab.get(front, "/count/1")
     server.stop()
     lab.get(front, "/count/2", status=500)
-    forest = laboratory.tree.Forest(lab.spans()) if not laboratory.BARE else None
-    if forest:
+    if not laboratory.BARE:
         laboratory.wait_for(lambda: any(s.error and s.name.endswith(".connect") for s in lab.spans()), 5, "a refused connection")
 
 
@@ -206,6 +212,24 @@ def test_subscribed(lab):
           front CLIENT PUBLISH db.query.text=PUBLISH news ?
         """,
     )
+
+
+def test_a_connection_that_requests_share(lab):
+    """Node: what several have asked for goes out together, by the first of them. A command alone is its request's, one of several nobody's."""
+    server = lab.start(programs.redis_server, "server", traced=False)
+    front = lab.start(programs.redis_node, "front", to=server.port)
+    lab.get(front, "/alone")
+    lab.storm(front, "/ID", laboratory.ids(200), concurrency=12)
+    if laboratory.BARE:
+        return
+    spans = wait_for_spans(lab, INCR=402, GET=201)
+    requests = {s.span_id: s.attributes["url.path"][1:] for s in spans if s.kind == "SERVER"}
+    calls = [(s.attributes["db.query.text"].split()[1], requests.get(s.parent_id)) for s in spans if s.name == "INCR"]
+    wrong = [call for call in calls if call[1] not in (call[0], None)]
+    lone = sum(parent is None for _, parent in calls)
+    print(f"{lone} of {len(calls)} commands are nobody's")
+    assert not wrong, f"{len(wrong)} of {len(calls)} commands are under another request"
+    assert calls.count(("alone", "alone")) == 2 and 0 < lone < len(calls)
 
 
 def test_redis_cli(lab):
