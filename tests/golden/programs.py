@@ -34,9 +34,10 @@ def gunicorn(lab, name, port, workers=1, kind="sync", threads=1, unix=None):
             "flask_app:app"]
 
 
-def redis_server(lab, name, port, flags=()):
+def redis_server(lab, name, port, tls=False, flags=()):
     """Keeps nothing."""
-    return [need("redis-server"), "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", lab.directory, *flags]
+    ports = ["--port", 0, "--tls-port", port] if tls else ["--port", port]
+    return [need("redis-server"), *ports, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", lab.directory, *flags]
 
 
 def redis_flask(lab, name, port, to, workers=1, threads=1):

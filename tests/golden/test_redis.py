@@ -3,6 +3,7 @@
 import lab as laboratory
 import programs
 import pytest
+import tls
 
 TEXT = ["db.query.text"]
 
@@ -75,6 +76,37 @@ def test_resp3(lab):
           front CLIENT SET db.query.text=SET user:1 ?
           front CLIENT HSET db.query.text=HSET hash ? ? ? ?
           front CLIENT GET db.query.text=GET user:1
+        """,
+    )
+
+
+def test_by_unix_socket(lab):
+    lab.start(programs.redis_server, "server", traced=False, flags=["--unixsocket", lab.directory / "redis.sock"])
+    done = lab.run([programs.need("redis-cli"), "-s", lab.directory / "redis.sock", "set", "key", "secret"], "cli")
+    assert done.stdout == b"OK\n"
+    lab.expect("cli CLIENT set db.query.text=set key ?\n  cli INTERNAL unix.connect {dir}/redis.sock", show=TEXT)
+
+
+def test_inside_tls(lab):
+    cert = tls.files(lab.directory)
+    secure = ["--tls-auth-clients", "no", "--tls-cert-file", cert.chain, "--tls-key-file", cert.key]
+    server = lab.start(programs.redis_server, "server", traced=False, tls=True, flags=secure)
+    front = lab.start(programs.redis_flask, "front", to=server.port, env={"REDIS_CA": str(cert.authority)})
+    lab.get(front, "/user/1")
+    lab.get(front, "/large/100000")
+    expect(
+        lab,
+        """
+        front SERVER GET /user/1 200
+          front INTERNAL tcp.connect 127.0.0.1:{server}
+          front INTERNAL tls.handshake
+          front CLIENT SET db.query.text=SET user:1 ?
+          front CLIENT HSET db.query.text=HSET hash ? ? ? ?
+          front CLIENT GET db.query.text=GET user:1
+
+        front SERVER GET /large/100000 200
+          front CLIENT SET db.query.text=SET large ?
+          front CLIENT GET db.query.text=GET large
         """,
     )
 

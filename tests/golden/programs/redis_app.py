@@ -6,7 +6,8 @@ import redis
 from flask import Flask, request
 
 app = Flask(__name__)
-cache = redis.Redis("127.0.0.1", int(os.environ["REDIS_PORT"]), protocol=int(os.environ.get("REDIS_PROTOCOL", "2")))
+cache = redis.Redis("127.0.0.1", int(os.environ["REDIS_PORT"]), protocol=int(os.environ.get("REDIS_PROTOCOL", "2")),
+                    ssl="REDIS_CA" in os.environ, ssl_ca_certs=os.environ.get("REDIS_CA"))
 
 
 @app.get("/ready")
