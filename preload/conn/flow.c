@@ -364,7 +364,10 @@ static void received(const struct watch *watch, const struct iovec *iov, size_t 
         if (result > 0) {
             ctx_clear();
             unseen_inbound(conn);
+            defer_bytes(watch, conn->role == CONN_OUTBOUND ? PROTO_RESPONSE : PROTO_REQUEST, unseen ? NULL : iov, iovcnt, 0,
+                        (size_t)result);
         }
+        errno = error;
         return;
     }
     struct flow flow;

@@ -433,6 +433,8 @@ static ssize_t output_busy(const struct watch *watch, const struct output *outpu
 {
     size_t total = 0;
     bool ahead = true;
+    if (watch->conn->parse.large != NULL)
+        return streams_output_busy(watch, output, iov, iovcnt);
     for (size_t i = 0; i < iovcnt && ahead; i++) {
         total += iov[i].iov_len;
         ahead = iov[i].iov_len <= BUSY_BYTES && total <= BUSY_BYTES && inject_readable(iov[i].iov_base, iov[i].iov_len);
@@ -480,6 +482,14 @@ static __attribute__((noinline)) ssize_t output_request(const struct watch *watc
     return result;
 }
 
+static ssize_t output_prepaid(const struct watch *watch, const struct output *output)
+{
+    struct iovec one;
+    const struct iovec *iov;
+    size_t iovcnt;
+    return pieces(output, &one, &iov, &iovcnt) ? streams_output_prepaid(watch, output, iov, iovcnt) : output->plain(output);
+}
+
 static bool is_empty(const struct output *output)
 {
     return output->iov != NULL ? output->iovcnt == 0 : output->len == 0;
@@ -492,6 +502,8 @@ ssize_t inject_output(const struct watch *watch, const struct output *output)
         return output->plain(output);
     if (inject_settle(watch, output->flags) < 0)
         return -1;
+    if (OTSHIM_UNLIKELY(conn->parse.prepaid != 0) && watch_holds(watch))
+        return output_prepaid(watch, output);
     if (conn->role != CONN_INBOUND && conn->phase != CONN_PASS && !(output->flags & MSG_OOB))
         return output_request(watch, output);
     ssize_t result = output->plain(output);

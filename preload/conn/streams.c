@@ -5,6 +5,7 @@
  * is a debt, which whatever is sent next on the connection pays first; see taken_of(). Only for blocks that lie in one call whole. */
 #include "conn/streams.h"
 #include "base/pool.h"
+#include "conn/defer.h"
 #include "conn/owner.h"
 #include "interpose/real.h"
 #include "proto/http2.h"
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #define RECENT 16u
+#define STREAMS_BUSY_BYTES 32768u /* four deferrals (state.h) */
 
 struct stream_state {
     struct http2 parser; /* first: what .large points to */
@@ -405,18 +407,22 @@ static ssize_t send_woven(const struct watch *watch, const struct output *output
     return sent < 0 ? -1 : (ssize_t)len;
 }
 
-static void after_output(const struct watch *watch, const struct woven *w, size_t fed, ssize_t result,
-                         const bool out[FLOW_INSERTIONS])
+/* .ahead and .prepaid are the sender's alone (one thread at a time sends on a stream of bytes, or there would be no stream): no lock. */
+static void note_taken(const struct watch *watch, ssize_t result)
+{
+    struct conn_parse *parse = &watch->conn->parse;
+    size_t taken = result > 0 ? (size_t)result : 0;
+    if (watch_holds(watch))
+        parse->ahead -= taken < parse->ahead ? taken : parse->ahead;
+}
+
+static void after_output(const struct watch *watch, const struct woven *w, ssize_t result, const bool out[FLOW_INSERTIONS])
 {
     struct conn *conn = watch->conn;
     int error = errno;
-    if (!watch_lock(watch)) {
-        if (result != (ssize_t)fed && watch_holds(watch))
-            conn_give_up(conn);
-        return;
-    }
-    size_t taken = result > 0 ? (size_t)result : 0;
-    conn->parse.ahead -= taken < conn->parse.ahead ? taken : conn->parse.ahead;
+    note_taken(watch, result);
+    if (!watch_lock(watch))
+        return; /* what was put in and did not go out is believed to have: a span says so that its header was sent */
     for (unsigned i = 0; i < w->parts; i++) {
         struct exchange *exchange = out[i] ? NULL : find(conn, w->part[i].stream);
         if (exchange != NULL)
@@ -435,9 +441,7 @@ ssize_t streams_output(const struct watch *watch, const struct output *output, c
     bool out[FLOW_INSERTIONS] = {false};
     if (conn->role == CONN_UNKNOWN)
         conn->role = CONN_OUTBOUND;
-    bool prepaid = conn->parse.prepaid != 0;
-    if (output->may_inject && !prepaid && iovcnt <= INJECT_IOV_MAX && (output->woven == NULL || output->iov == NULL) &&
-        conn->parse.ahead == 0)
+    if (output->may_inject && iovcnt <= INJECT_IOV_MAX && (output->woven == NULL || output->iov == NULL) && conn->parse.ahead == 0)
         flow.insertion = insertion;
     size_t fed = feed(&flow, iov, iovcnt);
     if (fed > conn->parse.ahead)
@@ -446,11 +450,58 @@ ssize_t streams_output(const struct watch *watch, const struct output *output, c
     if (!woven)
         w.parts = 0;
     conn_unlock(conn);
-    ssize_t result = prepaid ? send_prepaid(watch, output, iov, iovcnt)
-                     : woven ? send_woven(watch, output, &w, fed, out)
-                             : output->plain(output);
+    ssize_t result = woven ? send_woven(watch, output, &w, fed, out) : output->plain(output);
     int error = errno;
-    after_output(watch, &w, fed, result, out);
+    after_output(watch, &w, result, out);
+    errno = error;
+    return result;
+}
+
+/* The bytes that no earlier call has fed, left to the owner of the lock. */
+static bool defer_rest(const struct watch *watch, const struct iovec *iov, size_t iovcnt)
+{
+    struct conn_parse *parse = &watch->conn->parse;
+    size_t total = 0;
+    for (size_t i = 0; i < iovcnt; i++) {
+        if (!inject_readable(iov[i].iov_base, iov[i].iov_len))
+            return false;
+        total += iov[i].iov_len;
+    }
+    if (total <= parse->ahead)
+        return true;
+    if (total - parse->ahead > STREAMS_BUSY_BYTES)
+        return false;
+    defer_bytes(watch, PROTO_REQUEST, iov, iovcnt, (size_t)parse->ahead, total - (size_t)parse->ahead);
+    parse->ahead = total;
+    return true;
+}
+
+ssize_t streams_output_busy(const struct watch *watch, const struct output *output, const struct iovec *iov, size_t iovcnt)
+{
+    if (!defer_rest(watch, iov, iovcnt))
+        conn_give_up(watch->conn);
+    ssize_t result = output->plain(output);
+    int error = errno;
+    note_taken(watch, result);
+    errno = error;
+    return result;
+}
+
+ssize_t streams_output_prepaid(const struct watch *watch, const struct output *output, const struct iovec *iov, size_t iovcnt)
+{
+    struct conn *conn = watch->conn;
+    if (watch_lock(watch)) {
+        struct flow flow = {.conn = conn, .fd = watch->fd};
+        size_t fed = conn->phase == CONN_PARSE ? feed(&flow, iov, iovcnt) : 0;
+        if (fed > conn->parse.ahead)
+            conn->parse.ahead = fed;
+        conn_unlock(conn);
+    } else if (!defer_rest(watch, iov, iovcnt)) {
+        conn_give_up(conn);
+    }
+    ssize_t result = send_prepaid(watch, output, iov, iovcnt);
+    int error = errno;
+    note_taken(watch, result);
     errno = error;
     return result;
 }

@@ -25,4 +25,9 @@ bool streams_detect(const struct conn *conn, const struct iovec *iov, size_t iov
 /* With the lock, which it gives back: makes the call. */
 ssize_t streams_output(const struct watch *watch, const struct output *output, const struct iovec *iov, size_t iovcnt);
 
+/* The same where the lock is busy. */
+ssize_t streams_output_busy(const struct watch *watch, const struct output *output, const struct iovec *iov, size_t iovcnt);
+/* A byte of these has gone out already, with a debt. Without the lock; the connection may be given up by now. */
+ssize_t streams_output_prepaid(const struct watch *watch, const struct output *output, const struct iovec *iov, size_t iovcnt);
+
 #endif

@@ -5,6 +5,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import lab as laboratory
 import programs
 import pytest
 import tls
@@ -106,3 +107,16 @@ def test_grpc(lab, grpc_server):
         assert all(s.attributes["rpc.system.name"] == "grpc" and s.attributes["rpc.method"] == s.name for s in clients)
         assert [s.attributes["rpc.response.status_code"] for s in clients] == ["OK", "NOT_FOUND", "OK"]
         assert clients[1].message == "no such cart"
+
+
+def test_grpc_from_many_threads(lab, grpc_server):
+    """One connection, written by one thread while another reads it: no call and no answer may go unseen."""
+    done = lab.run([BIN / "python", programs.PROGRAMS / "grpc_crowd.py", grpc_server.port, 8, 250], "client", timeout=60)
+    assert done.stdout == b"2000\n", done.stderr
+    if laboratory.BARE:
+        return
+    received = "otshim_exporter_spans_received_total"
+    laboratory.wait_for(lambda: lab.metrics()[received] >= 2 * 2000 + 1, 15, "a span on either side of each call")
+    counted = lab.metrics()
+    assert counted[received] == 2 * 2000 + 1  # and the connection
+    assert not {name: n for name, n in counted.items() if n and any(word in name for word in ("busy", "protocol_lost", "exchange_full"))}
