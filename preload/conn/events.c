@@ -128,8 +128,7 @@ static void answers(const struct flow *flow, struct exchange *exchange)
         ctx_hands_over();
 }
 
-/* For whom was what is read here? Answers to several at once are for nobody. */
-static void note_owner(struct flow *flow, const struct exchange *exchange)
+void flow_note_owner(struct flow *flow, const struct exchange *exchange)
 {
     if (flow->conn->role != CONN_OUTBOUND)
         return;
@@ -167,7 +166,7 @@ static void on_response(struct flow *flow, const struct proto_event *event)
         unwatched_response(flow, event);
         return;
     }
-    note_owner(flow, exchange);
+    flow_note_owner(flow, exchange);
     switch (event->type) {
     case PROTO_FIELD:
         if (event->field == PROTO_ERROR_TEXT && exchange->head_done) /* else it would get among the request's own texts */

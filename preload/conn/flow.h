@@ -96,6 +96,9 @@ void flow_on_event(void *arg, const struct proto_event *event);
 /* With the call site, if the call was slow or failed and this thread has waited for it. Not inlined: the events before need no such room on the stack. */
 __attribute__((noinline)) void flow_end_exchange(struct flow *flow, struct exchange *exchange, uint8_t end, int error);
 
+/* A response of this exchange is being read: for whom was what this call reads? Answers to several at once are for nobody. */
+void flow_note_owner(struct flow *flow, const struct exchange *exchange);
+
 static inline void flow_begin(struct flow *flow, struct conn *conn, int fd)
 {
     memset(flow, 0, offsetof(struct flow, response_owner));

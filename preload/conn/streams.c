@@ -99,7 +99,7 @@ static void on_request(struct flow *flow, const struct proto_event *event, struc
     struct conn *conn = flow->conn;
     switch (event->type) {
     case PROTO_BEGIN:
-        exchange = exchange_begin(conn, conn->role, flow->now != 0 ? flow->now : (flow->now = now_ns()), flow->writer);
+        exchange = exchange_begin(conn, conn->role, flow_now(flow), flow->writer);
         if (exchange == NULL)
             return; /* counted; the others go on */
         exchange->stream = event->stream;
@@ -129,38 +129,23 @@ static void on_request(struct flow *flow, const struct proto_event *event, struc
     }
 }
 
-/* For whom was what is read here? Answers to several at once are for nobody. */
-static void note_owner(struct flow *flow, const struct exchange *exchange)
-{
-    if (flow->conn->role != CONN_OUTBOUND)
-        return;
-    if (!flow->response_read) {
-        flow->response_read = true;
-        flow->response_has_owner = exchange->has_owner;
-        if (exchange->has_owner)
-            flow->response_owner = exchange->owner;
-    } else if (flow->response_has_owner && !(exchange->has_owner && ctx_same_request(&exchange->owner, &flow->response_owner))) {
-        flow->response_has_owner = false;
-    }
-}
-
 static void end(struct flow *flow, struct exchange *exchange, uint8_t how)
 {
     uint8_t span_id[8];
     bool inbound = exchange->side == CONN_INBOUND;
     memcpy(span_id, exchange->ctx.span_id, sizeof span_id);
-    exchange_end(flow->conn, exchange, how, 0, flow->now != 0 ? flow->now : (flow->now = now_ns()), NULL);
+    exchange_end(flow->conn, exchange, how, 0, flow_now(flow), NULL);
     if (inbound && !request_outlives_response())
         ctx_leave(span_id);
 }
 
 static void on_response(struct flow *flow, const struct proto_event *event, struct exchange *exchange)
 {
-    note_owner(flow, exchange);
+    flow_note_owner(flow, exchange);
     switch (event->type) {
     case PROTO_BEGIN:
         exchange->response_begun = true;
-        exchange->response_begin_ns = flow->now != 0 ? flow->now : (flow->now = now_ns());
+        exchange->response_begin_ns = flow_now(flow);
         break;
     case PROTO_FIELD: exchange_text(exchange, event); break;
     case PROTO_HEAD:
